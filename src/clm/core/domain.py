@@ -1,0 +1,316 @@
+"""The words of this house: frozen records and enums, no behaviour beyond arithmetic on themselves.
+
+Times are timezone-aware UTC. A *row* of a feature frame is labelled by the `open_time` of its candle; its
+forecast is made when that candle closes (`open_time + step`) and its target is known one horizon later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from clm.core.errors import BadInput, UnknownInterval
+
+if TYPE_CHECKING:
+    from clm.core.protocols import TrainedModel
+
+FloatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+#: Columns of a candle frame besides its index `open_time`.
+CANDLE_COLUMNS = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_base", "trades")
+#: Last column of a feature frame: log return of the next `horizon` candles; NaN where not yet known.
+TARGET = "target"
+#: The feature every scale-aware part reads: EWMA volatility of log returns, per candle, known at its close.
+SCALE = "volatility_ewma"
+
+INTERVALS: Mapping[str, timedelta] = {
+    "1m": timedelta(minutes=1), "3m": timedelta(minutes=3), "5m": timedelta(minutes=5),
+    "15m": timedelta(minutes=15), "30m": timedelta(minutes=30), "1h": timedelta(hours=1),
+    "2h": timedelta(hours=2), "4h": timedelta(hours=4), "6h": timedelta(hours=6),
+    "8h": timedelta(hours=8), "12h": timedelta(hours=12), "1d": timedelta(days=1),
+}  # fmt: skip
+
+
+class ModelType(StrEnum):
+    """The four families the guide names. Third-party families are plain strings beside them."""
+
+    XGBOOST = "xgboost"
+    LIGHTGBM = "lightgbm"
+    NHITS = "nhits"
+    PATCHTST = "patchtst"
+
+
+class VersionStatus(StrEnum):
+    """CANDIDATE → (SHADOW) → ACTIVE → RETIRED; a rollback makes a RETIRED version ACTIVE again."""
+
+    CANDIDATE = "CANDIDATE"
+    SHADOW = "SHADOW"
+    ACTIVE = "ACTIVE"
+    RETIRED = "RETIRED"
+
+
+class RunState(StrEnum):
+    """QUEUED → RUNNING → one of the four ends."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will happen to a run in this state."""
+        return self not in (RunState.QUEUED, RunState.RUNNING)
+
+
+class Outcome(StrEnum):
+    """What a decision says of a candidate."""
+
+    PROMOTE = "PROMOTE"
+    CONTINUE = "CONTINUE"
+    REJECT = "REJECT"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Series:
+    """One market at one candle interval, e.g. `Series("BTCUSDT", "1h")`."""
+
+    symbol: str
+    interval: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Z0-9]{2,20}", self.symbol):
+            raise BadInput("symbol", self.symbol, "2 to 20 capital letters and digits, such as BTCUSDT")
+        if self.interval not in INTERVALS:
+            raise UnknownInterval("interval", self.interval, ", ".join(INTERVALS))
+
+    @property
+    def step(self) -> timedelta:
+        """Length of one candle."""
+        return INTERVALS[self.interval]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.interval}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelArtifact:
+    """One version of one model: what it is, what it was made from, how it fared.
+
+    model: the trained model while in memory, None when only the registry row was read (see
+    `ModelRegistry.load_model`). train_start, train_end: first candle used and the moment the last label
+    used became known. training_samples: rows. metrics: on the holdout, see `EvaluationResult.metrics`.
+    """
+
+    series: Series
+    model_type: str
+    version: str
+    trained_at: datetime
+    train_start: datetime
+    train_end: datetime
+    training_samples: int
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    recipe_id: str = ""
+    feature_schema_hash: str = ""
+    data_fingerprint: str = ""
+    library_versions: Mapping[str, str] = field(default_factory=dict)
+    parent_version: str | None = None
+    notes: str = ""
+    status: VersionStatus = VersionStatus.CANDIDATE
+    file_path: str | None = None
+    artifact_sha256: str | None = None
+    promoted_at: datetime | None = None
+    retired_at: datetime | None = None
+    model: TrainedModel | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationResult:
+    """Forecasts of one model on hours it was not trained on, and what they were worth.
+
+    times: decision rows (`open_time`), ascending; forecast, actual, scale: float64 arrays of their length
+    (log returns; scale is the volatility known at forecast time). metrics: rmse, mae,
+    directional_accuracy, hit_rate, r2 (against forecasting zero), r2_normalised, correlation, bias,
+    error_std; None where undefined. by_regime: the same for low, normal and high volatility.
+    """
+
+    model_type: str
+    role: str
+    start: datetime
+    end: datetime
+    n_samples: int
+    metrics: Mapping[str, float | None]
+    by_regime: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    times: pd.DatetimeIndex = field(repr=False, compare=False, kw_only=True)
+    forecast: FloatArray = field(repr=False, compare=False, kw_only=True)
+    actual: FloatArray = field(repr=False, compare=False, kw_only=True)
+    scale: FloatArray = field(repr=False, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Candidate against champion on the hours that are out-of-sample for both.
+
+    hours: rows compared. mse_gain: relative gain of variance-normalised squared error (0.02 = the
+    candidate's is 2 % smaller). direction_gain: relative gain of directional accuracy. dm_p_value:
+    one-sided Diebold-Mariano p-value for "the candidate is not better". None where hours are too few.
+    """
+
+    hours: int
+    mse_gain: float | None
+    direction_gain: float | None
+    dm_p_value: float | None
+    candidate_metrics: Mapping[str, float | None] = field(default_factory=dict)
+    champion_metrics: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowTestResult:
+    """Candidate and champion side by side over the last hours, replayed candle by candle.
+
+    Errors are RMSE/MAE in log return; differences are candidate minus champion (negative is better).
+    ks_statistic, ks_p_value: two-sample Kolmogorov-Smirnov over the two forecasts' distributions.
+    mse_ratio: variance-normalised MSE of candidate over champion. champion figures are None without one.
+    """
+
+    model_type: str
+    start: datetime
+    end: datetime
+    hours: float
+    n_samples: int
+    candidate_rmse: float
+    candidate_mae: float
+    candidate_directional_accuracy: float | None
+    active_rmse: float | None = None
+    active_mae: float | None = None
+    active_directional_accuracy: float | None = None
+    rmse_difference: float | None = None
+    mae_difference: float | None = None
+    mse_ratio: float | None = None
+    ks_statistic: float | None = None
+    ks_p_value: float | None = None
+    passed: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What was decided about a candidate, by which rule, and why, in words and in numbers."""
+
+    model_type: str
+    candidate_version: str
+    champion_version: str | None
+    outcome: Outcome
+    label: str
+    policy: str
+    reason: str
+    numbers: Mapping[str, float | int | str | None] = field(default_factory=dict)
+    decided_by: str = "policy"
+    decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One step of a cycle has begun. done and total count steps of the whole cycle."""
+
+    step: str
+    message: str
+    done: int
+    total: int
+    model_type: str | None = None
+    series: Series | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainReport:
+    """What one cycle of one series did. failed_models maps a model type to its cause."""
+
+    series: Series
+    trigger: Mapping[str, str | None]
+    triggered_at: datetime
+    completed_at: datetime
+    duration_seconds: float
+    models_trained: tuple[str, ...] = ()
+    promoted_models: tuple[str, ...] = ()
+    evaluations: tuple[EvaluationResult, ...] = ()
+    shadow_tests: tuple[ShadowTestResult, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    failed_models: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What somebody asked for. None: all configured ones. requested_by: rest, schedule, cli, python."""
+
+    models: tuple[str, ...] | None = None
+    symbols: tuple[str, ...] | None = None
+    force: bool = False
+    requested_by: str = "python"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One retraining run as stored. Times are the machine's: a run is a matter of this machine.
+
+    progress: JSON of the last `Progress`; report: JSON as `GET /status` shows it; error: a sentence.
+    """
+
+    run_id: str
+    state: RunState
+    request: RunRequest
+    created_at: datetime
+    started_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+    finished_at: datetime | None = None
+    owner: str = ""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] | None = None
+    error: str | None = None
+
+
+def utc(moment: datetime | pd.Timestamp) -> datetime:
+    """`moment` as a plain aware datetime in UTC. Raises BadInput for a naive one."""
+    if moment.tzinfo is None:
+        raise BadInput("time", moment.isoformat(), "a time with a timezone, such as 2024-12-31T00:00:00Z")
+    plain = moment.to_pydatetime(warn=False) if isinstance(moment, pd.Timestamp) else moment
+    return plain.astimezone(UTC)
+
+
+def version_name(moment: datetime, taken: frozenset[str] = frozenset()) -> str:
+    """`vYYYYMMDD_HHMMSS` of `moment` (UTC), with a suffix `_2`, `_3`, … where that is taken."""
+    base = f"v{utc(moment):%Y%m%d_%H%M%S}"
+    name, n = base, 1
+    while name in taken:
+        n += 1
+        name = f"{base}_{n}"
+    return name
+
+
+def fingerprint(*parts: str | bytes) -> str:
+    """SHA-256 over the parts, each framed by its length so that they cannot run into one another."""
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        digest.update(len(raw).to_bytes(8, "big"))
+        digest.update(raw)
+    return digest.hexdigest()
+
+
+def candles_fingerprint(candles: pd.DataFrame) -> str:
+    """SHA-256 of a candle frame's stamps and values, independent of how pandas stores them."""
+    stamps = pd.DatetimeIndex(candles.index).as_unit("ms").asi8
+    values = candles[list(CANDLE_COLUMNS)].to_numpy(dtype="<f8")
+    return fingerprint(stamps.astype("<i8").tobytes(), np.ascontiguousarray(values).tobytes())

@@ -1,0 +1,183 @@
+"""Every error CLM raises on purpose.
+
+    ClmError
+    ├── TransientError          try again later: nothing is wrong with the request
+    │   ├── ExchangeUnavailable     unreachable, timed out, 5xx, garbage after all retries
+    │   ├── RateLimited             429 (retry_after) - and 418 as `ExchangeBanned`
+    │   └── DatabaseUnavailable
+    ├── BadInput                the request is wrong: names the field, the value, what is allowed
+    │   ├── UnknownModelType · UnknownSymbol · UnknownInterval · InvalidSetting
+    ├── BadData                 the data are wrong, not the request
+    │   ├── InvalidCandles · InsufficientData · SchemaMismatch
+    │   └── ArtifactMissing · ArtifactCorrupt
+    ├── Conflict                the state of the world forbids it
+    │   ├── ChampionChanged · RunInProgress · VersionExists · DatabaseTooNew · IllegalTransition
+    ├── NotFound                VersionNotFound · RunNotFound
+    └── PermanentError          will not work until somebody mends something
+        ├── ExchangeRejected        the exchange refused the request for another reason
+        ├── TrainingFailed
+        └── StorageFailed           disk full, folder not writable
+
+Adapters map their vendor's errors to these (`raise … from exc`); the API maps these to HTTP in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class ClmError(Exception):
+    """Root of the tree. `str(error)` is a sentence fit to be shown to a user."""
+
+
+class TransientError(ClmError):
+    """The same call may succeed later."""
+
+
+class ExchangeUnavailable(TransientError):
+    """The exchange did not give a usable answer, after all retries."""
+
+
+class RateLimited(TransientError):
+    """The exchange asks us to slow down.
+
+    retry_after: seconds to wait, as the exchange asked; None where it did not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ExchangeBanned(RateLimited):
+    """HTTP 418: the exchange banned this address; going on would lengthen the ban."""
+
+
+class DatabaseUnavailable(TransientError):
+    """The database did not answer."""
+
+
+class BadInput(ClmError, ValueError):
+    """The caller asked for something impossible.
+
+    field, value: what was wrong; allowed: what would have been right, in words.
+    """
+
+    def __init__(self, field: str, value: object, allowed: str, *, message: str | None = None) -> None:
+        super().__init__(message or f"{field}: {value!r} is not allowed; allowed: {allowed}")
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+
+
+class InvalidSetting(BadInput):
+    """A setting or constructor argument out of its range."""
+
+
+class UnknownModelType(BadInput):
+    """No trainer is registered under this name."""
+
+    def __init__(self, model_type: str, valid: Iterable[str], *, hint: str = "") -> None:
+        names = ", ".join(sorted(valid))
+        super().__init__(
+            "model_type",
+            model_type,
+            names,
+            message=f"model_type: {model_type!r} cannot be trained here{hint}; valid model types: {names}",
+        )
+
+
+class UnknownSymbol(BadInput):
+    """The exchange does not list this symbol."""
+
+
+class UnknownInterval(BadInput):
+    """Not an interval CLM works with."""
+
+
+class BadData(ClmError):
+    """The data contradict what the caller was promised."""
+
+
+class InvalidCandles(BadData):
+    """Candles break the rules of a candle frame; `rows` names the offenders, one line each."""
+
+    def __init__(self, message: str, rows: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
+class InsufficientData(BadData):
+    """Fewer candles than the work at hand needs."""
+
+
+class SchemaMismatch(BadData):
+    """A frame does not carry exactly the features a model was trained on."""
+
+
+class ArtifactMissing(BadData):
+    """The file of a registered version is not there."""
+
+
+class ArtifactCorrupt(BadData):
+    """The file of a registered version is not the one that was registered, or cannot be read."""
+
+
+class Conflict(ClmError):
+    """The request is sound but the present state forbids it."""
+
+
+class ChampionChanged(Conflict):
+    """Another promotion came first: the champion compared against is no longer the champion."""
+
+
+class RunInProgress(Conflict):
+    """One run at a time; `run_id` is the one under way."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"a retraining run is already in progress: {run_id}")
+        self.run_id = run_id
+
+
+class VersionExists(Conflict):
+    """The version is registered already."""
+
+
+class IllegalTransition(Conflict):
+    """The version's status does not allow this step."""
+
+
+class DatabaseTooNew(Conflict):
+    """The database was written by a newer CLM."""
+
+
+class NotFound(ClmError, LookupError):
+    """There is no such thing."""
+
+
+class VersionNotFound(NotFound):
+    """No such version of this model type and series."""
+
+
+class RunNotFound(NotFound):
+    """No run has this id."""
+
+
+class PermanentError(ClmError):
+    """Will not work until somebody changes something."""
+
+
+class ExchangeRejected(PermanentError):
+    """The exchange refused the request. `code` is Binance's own error code."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TrainingFailed(PermanentError):
+    """A training ended without a model."""
+
+
+class StorageFailed(PermanentError):
+    """A file could not be written or read: disk full, folder missing or not writable."""

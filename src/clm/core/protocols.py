@@ -1,0 +1,302 @@
+"""The six parts CLM is made of, and the small seams between them. All structural: implement and plug in.
+
+Shared promises: frames are pandas, indexed by `open_time` (UTC, strictly increasing); nothing may look at a
+candle that had not closed at the moment it speaks about; failures raise errors of `clm.core.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+import pandas as pd
+
+from clm.core.domain import (
+    Comparison,
+    Decision,
+    EvaluationResult,
+    FloatArray,
+    ModelArtifact,
+    Progress,
+    Run,
+    RunRequest,
+    RunState,
+    Series,
+    ShadowTestResult,
+)
+
+ProgressListener = Callable[[Progress], None]
+
+
+@runtime_checkable
+class DataClient(Protocol):
+    """Closed candles of one series, and the exchange's clock.
+
+    A candle frame has float64 `open high low close volume quote_volume taker_buy_base` and int64 `trades`.
+    Gaps stay gaps. Raises ExchangeUnavailable, RateLimited, UnknownSymbol, InvalidCandles.
+    """
+
+    @property
+    def series(self) -> Series: ...
+
+    def load_training_data(self, start: datetime, end: datetime) -> pd.DataFrame:
+        """Candles with start <= open_time and close <= min(end, now), oldest first; empty when none."""
+        ...
+
+    def load_recent_data(self, days: float) -> pd.DataFrame:
+        """Candles of the last `days` days, up to the newest closed one."""
+        ...
+
+    def load_validation_data(self, days: float) -> pd.DataFrame:
+        """The same window as `load_recent_data`, kept apart for readers of the guide."""
+        ...
+
+    def server_time(self) -> datetime:
+        """The exchange's present moment: the only `now` of the cycle."""
+        ...
+
+
+@runtime_checkable
+class FeatureEngineer(Protocol):
+    """Turns candles into causal features.
+
+    Row t depends on candles <= t only, and equally whether or not later candles exist, and with `warmup`
+    candles of history as with all of it.
+    """
+
+    @property
+    def warmup(self) -> int:
+        """Candles of history needed before the first row."""
+        ...
+
+    def transform(self, df: pd.DataFrame) -> pd.DataFrame:
+        """float32 feature columns and the float64 column `target` (log return of the next candle).
+
+        Rows without full history (start of the frame, after a gap) are left out; `target` is NaN where the
+        next candle is missing or has not closed. Raises InvalidCandles, InsufficientData.
+        """
+        ...
+
+    def get_feature_names(self) -> list[str]:
+        """Feature columns in order, without `target`."""
+        ...
+
+
+@runtime_checkable
+class TrainedModel(Protocol):
+    """A fitted model. `predict` wants exactly its features and raises SchemaMismatch otherwise."""
+
+    @property
+    def model_type(self) -> str: ...
+    @property
+    def feature_names(self) -> tuple[str, ...]: ...
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Every hyper-parameter that made it, defaults included."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """File ending of its own safe format, with the dot."""
+        ...
+
+    def predict(self, df: pd.DataFrame) -> FloatArray:
+        """Forecast log returns, one per row of `df`; a `target` column is ignored."""
+        ...
+
+    def to_bytes(self) -> bytes:
+        """The library's own safe format, never a pickle; equal models give equal bytes."""
+        ...
+
+
+@runtime_checkable
+class ModelFamily(Protocol):
+    """One way to make models; registered by an entry point in the group `clm.trainers` under its name."""
+
+    def train(self, df: pd.DataFrame, params: Mapping[str, Any], seed: int) -> TrainedModel:
+        """Fit on a feature frame whose targets are all known. Same frame, params and seed: same bytes.
+
+        Raises BadInput for an unknown parameter, TrainingFailed when no model comes out.
+        """
+        ...
+
+    def from_bytes(self, raw: bytes) -> TrainedModel:
+        """The inverse of `TrainedModel.to_bytes`. Raises ArtifactCorrupt."""
+        ...
+
+    def library_versions(self) -> Mapping[str, str]:
+        """Versions of the libraries that shape the result."""
+        ...
+
+
+@runtime_checkable
+class ModelTrainer(Protocol):
+    """Trains by model type. The short forms are the same call with the type filled in."""
+
+    def train(
+        self, model_type: str, df: pd.DataFrame, params: Mapping[str, Any] | None = None
+    ) -> TrainedModel:
+        """A model of `model_type` fitted on a feature frame; rows without target are left out.
+
+        Raises UnknownModelType, BadInput, InsufficientData, TrainingFailed.
+        """
+        ...
+
+    def train_xgboost(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel: ...
+    def train_lightgbm(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel: ...
+    def train_nhits(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel: ...
+    def train_patchtst(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel: ...
+
+
+@runtime_checkable
+class ModelEvaluator(Protocol):
+    """Judges forecasts on hours nobody trained on."""
+
+    def evaluate(
+        self, model: TrainedModel, df: pd.DataFrame, model_type: str, *, role: str = "candidate"
+    ) -> EvaluationResult:
+        """Score every row of `df` with a known target. `df`: candles, or a feature frame (has `target`).
+
+        Raises InsufficientData when no row can be scored.
+        """
+        ...
+
+    def compare_to_active(
+        self, candidate_result: EvaluationResult, active_result: EvaluationResult
+    ) -> Comparison:
+        """Both on the hours they have in common, nothing else. No common hour: all figures None."""
+        ...
+
+
+@runtime_checkable
+class ShadowTester(Protocol):
+    """Lets a candidate forecast beside the champion without consequences."""
+
+    def run_shadow_test(
+        self,
+        model_type: str,
+        candidate_model: TrainedModel,
+        active_model: TrainedModel | None,
+        hours: float = 24,
+        *,
+        features: pd.DataFrame | None = None,
+    ) -> ShadowTestResult:
+        """Replay the last `hours`; `features` saves computing them again. Raises InsufficientData."""
+        ...
+
+
+@runtime_checkable
+class ModelRegistry(Protocol):
+    """Versions, their files and which of them is champion. Bound to one series by `for_series`.
+
+    At every moment at most one version per model type and series is ACTIVE. Each method that changes
+    something is one transaction: after an error nothing has changed.
+    """
+
+    def for_series(self, series: Series) -> ModelRegistry:
+        """The same store, speaking of `series`."""
+        ...
+
+    def get_active(self, model_type: str) -> ModelArtifact | None:
+        """The champion's row (its `model` not loaded), None when there is none."""
+        ...
+
+    def load_model(self, artifact: ModelArtifact) -> TrainedModel:
+        """The model of a registered version. Raises ArtifactMissing, ArtifactCorrupt."""
+        ...
+
+    def save_model(self, artifact: ModelArtifact) -> ModelArtifact:
+        """Store `artifact.model` and its row as CANDIDATE; answers the row as stored.
+
+        The version gets a suffix where it is taken. Raises StorageFailed; then neither file nor row exists.
+        """
+        ...
+
+    def promote(
+        self,
+        model_type: str,
+        version: str,
+        *,
+        expected_active: str | None = None,
+        check_expected: bool = False,
+        decision: Decision | None = None,
+        at: datetime | None = None,
+    ) -> ModelArtifact:
+        """Retire the champion, activate `version`, write the decision: one transaction.
+
+        check_expected: raise ChampionChanged unless the champion is `expected_active` (None: no champion).
+        Promoting the champion again changes nothing. The file is verified first: raises VersionNotFound,
+        ArtifactMissing, ArtifactCorrupt.
+        """
+        ...
+
+    def retire(self, model_type: str, version: str, *, reason: str = "") -> ModelArtifact:
+        """Take a version out of service. Retiring a retired version changes nothing."""
+        ...
+
+    def rollback(self, model_type: str, *, reason: str = "") -> ModelArtifact:
+        """Retire the champion and bring back the version it replaced. Raises VersionNotFound if none."""
+        ...
+
+    def get_model_history(self, model_type: str, limit: int = 10) -> list[ModelArtifact]:
+        """Versions, newest first; empty when none."""
+        ...
+
+    def record_decision(self, decision: Decision) -> None:
+        """Append a decision that changed nothing (CONTINUE, REJECT)."""
+        ...
+
+    def get_decisions(self, model_type: str | None = None, limit: int = 20) -> Sequence[Decision]:
+        """Decisions, newest first."""
+        ...
+
+
+@runtime_checkable
+class RunStore(Protocol):
+    """Runs as rows. At most one is queued or running at any moment, also between processes."""
+
+    def create(self, request: RunRequest) -> Run:
+        """A new QUEUED run. Raises RunInProgress, naming the one under way."""
+        ...
+
+    def start(self, run_id: str, owner: str) -> Run:
+        """QUEUED → RUNNING under `owner`. Raises RunNotFound, IllegalTransition."""
+        ...
+
+    def beat(self, run_id: str, progress: Mapping[str, Any] | None = None) -> None:
+        """Sign of life; stores `progress` where given. Raises IllegalTransition when no longer RUNNING."""
+        ...
+
+    def finish(
+        self,
+        run_id: str,
+        state: RunState,
+        *,
+        report: Mapping[str, Any] | None = None,
+        error: str | None = None,
+    ) -> Run:
+        """End a run that is not over. Raises RunNotFound, IllegalTransition."""
+        ...
+
+    def get(self, run_id: str) -> Run:
+        """Raises RunNotFound."""
+        ...
+
+    def latest(self) -> Run | None:
+        """The newest run, None before the first."""
+        ...
+
+    def recent(self, limit: int = 20) -> list[Run]:
+        """Newest first."""
+        ...
+
+    def interrupt_stale(self, older_than_seconds: float) -> list[Run]:
+        """Mark as INTERRUPTED every run not over whose last sign of life (or creation) is older."""
+        ...
+
+
+class Clock(Protocol):
+    """Seconds that only go forward, for durations; injected so that tests need not wait."""
+
+    def __call__(self) -> float: ...
