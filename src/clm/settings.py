@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clm.core.domain import INTERVALS
-from clm.core.errors import InvalidSetting
+from clm.core.errors import BadInput, InvalidSetting
 
 PREFIX = "CLM_"
 #: Read by the test suite only, never by the product.
@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     def load(cls, **overrides: Any) -> Self:
         """Settings from `overrides`, then the environment, then `.env`, then the defaults.
 
-        Raises InvalidSetting naming the first wrong one, also for a `CLM_` name that does not exist.
+        Raises InvalidSetting naming the first wrong one, BadInput for a `CLM_` name that does not exist.
         """
         _refuse_unknown(cls, os.environ)
         _refuse_unknown(cls, _dotenv_names(cls))
@@ -151,7 +151,7 @@ def _dotenv_names(cls: type[Settings]) -> Mapping[str, str | None]:
     file = Path(str(cls.model_config.get("env_file")))
     if not file.is_file():
         return {}
-    from dotenv import dotenv_values  # noqa: PLC0415  # only where there is a file to read
+    from dotenv import dotenv_values  # only where there is a file to read
 
     return dotenv_values(file)
 
@@ -162,4 +162,7 @@ def _refuse_unknown(cls: type[Settings], names: Mapping[str, str | None]) -> Non
         upper = name.upper()
         if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_TEST_PREFIX):
             close = difflib.get_close_matches(upper, known, n=3) or known
-            raise InvalidSetting(name, names[name], f"no such setting; did you mean {' or '.join(close)}?")
+            # The value stays unsaid: a misspelt name may hold a secret.
+            raise BadInput(
+                name, "…", "", message=f"{name}: no such setting; did you mean {', '.join(close)}?"
+            )
