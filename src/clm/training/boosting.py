@@ -221,7 +221,7 @@ class LightGBMFamily:
             # A cut text makes LightGBM read past its trees; what it was cut from is checked first.
             if not text.startswith("tree\n") or "\nend of trees\n" not in text or _TAIL not in text:
                 raise ArtifactCorrupt("lightgbm: the file is cut short")
-            booster = lgb.Booster(params={"num_threads": 1}, model_str=text)
+            booster = lgb.Booster(model_str=text)
         except StopIteration as exc:
             raise ArtifactCorrupt("lightgbm: the file carries no CLM metadata") from exc
         except (lgb.basic.LightGBMError, ValueError, KeyError, TypeError) as exc:

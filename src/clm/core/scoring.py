@@ -1,0 +1,58 @@
+"""The few sums every judge of forecasts shares, so that two rooms cannot mean different things by one word."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from clm.core.domain import SCALE, TARGET, FloatArray
+from clm.core.errors import TrainingFailed
+from clm.core.protocols import TrainedModel
+
+
+def with_known_outcome(features: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a feature frame whose target has happened."""
+    known = np.isfinite(features[TARGET].to_numpy(dtype=np.float64))
+    rows: pd.DataFrame = features if known.all() else features.loc[known]
+    return rows
+
+
+def outcomes(rows: pd.DataFrame) -> FloatArray:
+    """Log returns that followed, one per row."""
+    return rows[TARGET].to_numpy(dtype=np.float64)
+
+
+def scale(rows: pd.DataFrame) -> FloatArray:
+    """Volatility known at forecast time, per row; ones where the features do not carry it."""
+    return rows[SCALE].to_numpy(dtype=np.float64) if SCALE in rows.columns else np.ones(len(rows))
+
+
+def forecasts(model: TrainedModel, rows: pd.DataFrame, role: str) -> FloatArray:
+    """One finite forecast per row, or TrainingFailed: a broken model never looks like a forecast."""
+    answer = np.asarray(model.predict(rows), dtype=np.float64)
+    if answer.shape != (len(rows),) or not np.isfinite(answer).all():
+        raise TrainingFailed(f"{model.model_type}: the {role} does not answer one finite forecast per row")
+    return answer
+
+
+def rmse(forecast: FloatArray, actual: FloatArray) -> float:
+    """Root mean squared error, log return."""
+    return float(np.sqrt(np.mean((forecast - actual) ** 2)))
+
+
+def mae(forecast: FloatArray, actual: FloatArray) -> float:
+    """Mean absolute error, log return."""
+    return float(np.mean(np.abs(forecast - actual)))
+
+
+def normalised_mse(forecast: FloatArray, actual: FloatArray, scale: FloatArray) -> float:
+    """Mean of ((forecast − actual)/scale)²: every hour counts alike, calm or stormy."""
+    return float(np.mean(((forecast - actual) / scale) ** 2))
+
+
+def directional_accuracy(forecast: FloatArray, actual: FloatArray) -> float | None:
+    """Share of non-zero moves whose sign was forecast (a forecast of zero misses); None without a move."""
+    moved = actual != 0
+    if not moved.any():
+        return None
+    return float(np.mean(np.sign(forecast[moved]) == np.sign(actual[moved])))

@@ -1,0 +1,1 @@
+"""What forecasts were worth, and whether a difference between two models is more than luck."""

@@ -1,0 +1,1 @@
+"""Candidates forecasting beside the champion, without consequences."""
