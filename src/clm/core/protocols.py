@@ -93,7 +93,7 @@ class TrainedModel(Protocol):
     def feature_names(self) -> tuple[str, ...]: ...
     @property
     def params(self) -> Mapping[str, Any]:
-        """Every hyper-parameter that made it, defaults included."""
+        """Every hyper-parameter that made it, defaults included, and its `seed`."""
         ...
 
     @property

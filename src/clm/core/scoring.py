@@ -1,4 +1,4 @@
-"""The few sums every judge of forecasts shares, so that two rooms cannot mean different things by one word."""
+"""The few sums every judge of forecasts shares, so that two rooms never mean two things by one word."""
 
 from __future__ import annotations
 

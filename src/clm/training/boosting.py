@@ -162,7 +162,7 @@ class XGBoostFamily:
             raise TrainingFailed(f"xgboost: {exc}") from exc
         splits = sum(1 for tree in booster.get_dump() if "yes=" in tree)
         _require_splits(self.name, splits, len(df), knobs)
-        metadata = _Metadata(self.name, names, knobs)
+        metadata = _Metadata(self.name, names, {**knobs, "seed": seed})
         booster.set_attr(clm=metadata.to_json())
         return XGBoostModel(booster, metadata)
 
@@ -211,7 +211,7 @@ class LightGBMFamily:
             raise TrainingFailed(f"lightgbm: {exc}") from exc
         splits = sum(1 for tree in booster.dump_model()["tree_info"] if tree["num_leaves"] > 1)
         _require_splits(self.name, splits, len(df), knobs)
-        return LightGBMModel(booster, _Metadata(self.name, names, knobs))
+        return LightGBMModel(booster, _Metadata(self.name, names, {**knobs, "seed": seed}))
 
     def from_bytes(self, raw: bytes) -> LightGBMModel:
         try:

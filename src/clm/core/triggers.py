@@ -1,0 +1,53 @@
+"""When to retrain, and the sentence that says why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from clm.core.domain import ModelArtifact
+from clm.core.errors import InvalidSetting
+
+NEVER_TRAINED = "Never trained"
+FORCED = "Manual: forced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerRule:
+    """max_age: a champion this old is retrained. after_candles: also after so many new ones; 0: off."""
+
+    max_age: timedelta = timedelta(days=7)
+    after_candles: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_age <= timedelta(0):
+            raise InvalidSetting("retrain_interval_days", str(self.max_age), "a positive number of days")
+        if self.after_candles < 0:
+            raise InvalidSetting("retrain_after_candles", self.after_candles, "0 (off) or more candles")
+
+    def reason(
+        self, champion: ModelArtifact | None, newest: ModelArtifact | None, now: datetime
+    ) -> str | None:
+        """Why to retrain now, None when there is no need.
+
+        champion: the ACTIVE version; newest: the latest version of any status; now: the exchange's.
+        """
+        if newest is None:
+            return NEVER_TRAINED
+        if champion is None:
+            return f"No active version: {newest.version} is {newest.status}"
+        age = now - champion.trained_at
+        if age >= self.max_age:
+            return f"Time-based: Last trained {_days(age)} ago"
+        candles = int((now - champion.train_end) / champion.series.step)
+        if self.after_candles and candles >= self.after_candles:
+            return f"Volume-based: {candles} new candles since the training data ended"
+        return None
+
+
+def _days(age: timedelta) -> str:
+    days = age.days
+    if days == 0:
+        hours = age.seconds // 3600
+        return "1 hour" if hours == 1 else f"{hours} hours"
+    return "1 day" if days == 1 else f"{days} days"
