@@ -1,0 +1,1 @@
+"""Background work: runs in child processes, and the table of what runs when."""
