@@ -83,7 +83,7 @@ class UnknownModelType(BadInput):
             "model_type",
             model_type,
             names,
-            message=f"model_type: {model_type!r} cannot be trained here{hint}; valid model types: {names}",
+            message=f"model_type: {model_type!r} is not known here{hint}; valid model types: {names}",
         )
 
 

@@ -28,6 +28,13 @@ def known_model_types() -> tuple[str, ...]:
     return builtin + tuple(name for name in trainable_model_types() if name not in builtin)
 
 
+def require_known_model_type(name: str) -> str:
+    """`name`, installed here or not. Raises UnknownModelType for one nobody has heard of."""
+    if name not in known_model_types():
+        raise UnknownModelType(name, known_model_types())
+    return name
+
+
 def require_model_types(names: tuple[str, ...]) -> tuple[str, ...]:
     """`names`, without repetition, in order. Raises UnknownModelType for one nobody can train here."""
     valid = trainable_model_types()

@@ -1,0 +1,1 @@
+"""REST: parse, call the application, answer. A host application mounts `clm_routes.router`."""

@@ -1,0 +1,87 @@
+"""The service: CLM's routes in an app of their own, with the daily job."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+
+from clm.api import clm_routes
+from clm.api.errors import problem, problem_of_request
+from clm.bootstrap import Application
+from clm.core.domain import RunRequest
+from clm.core.errors import ClmError, RunInProgress
+from clm.jobs.schedule import Schedule
+
+log = structlog.get_logger()
+
+
+def create_app(application: Application) -> FastAPI:
+    """The ASGI app around `application`, which is closed with it."""
+
+    def ask_for_run() -> None:
+        """The scheduled slot: a failure is logged, the next slot comes all the same."""
+        try:
+            application.supervisor.submit(RunRequest(requested_by="schedule"))
+        except RunInProgress as error:
+            log.info("slot_skipped", reason=str(error))
+        except ClmError as error:
+            log.error("slot_failed", error=str(error))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(application)
+            application.supervisor.tidy()
+            if application.settings.schedule != "off":
+                schedule = stack.enter_context(Schedule(application.settings.schedule, ask_for_run))
+                log.info("scheduled", cron=application.settings.schedule, next=str(schedule.next_run()))
+            yield
+
+    app = FastAPI(
+        title="CLM, the Continuous Learning Manager",
+        summary="Keeps crypto price-forecast models alive, and promotes only what can be trusted.",
+        version=version("quantum-clm"),
+        lifespan=lifespan,
+    )
+    app.state.clm = application
+    app.include_router(clm_routes.router)
+    app.add_api_route("/", _docs, include_in_schema=False)
+    app.add_api_route("/health/live", _live, tags=["health"])
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(RequestValidationError, _request_problem)
+    app.add_exception_handler(Exception, _bug)
+    return app
+
+
+def _docs() -> RedirectResponse:
+    return RedirectResponse("/docs")
+
+
+def _live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "alive"}
+
+
+async def _http_problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _request_problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return problem_of_request(error)
+
+
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    """An error nobody foresaw: its cause goes to the log, not to a stranger."""
+    log.error("unexpected_error", path=request.url.path, error=repr(error), exc_info=error)
+    members: dict[str, Any] = {"instance": request.url.path}
+    return problem(500, "an unexpected error; the log has its cause", **members)
