@@ -1,0 +1,124 @@
+"""Retrain, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clm.cli.output import Interval, Json, Symbol, open_application, percent, print_json, print_table
+
+if TYPE_CHECKING:
+    from clm.bootstrap import Application
+    from clm.core.domain import Run
+
+_POLL_SECONDS = 0.2
+
+
+def retrain(
+    models: Annotated[str | None, typer.Option(help="Comma-separated; default: the configured ones.")] = None,
+    symbols: Annotated[str | None, typer.Option(help="Comma-separated; default: all configured.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Whatever the triggers say.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Retrain what needs it, in a child process, and show the report."""
+    from clm.core.domain import RunRequest
+
+    request = RunRequest(models=_names(models), symbols=_names(symbols), force=force, requested_by="cli")
+    with open_application() as application:
+        application.check_request(request)
+        run = application.supervisor.submit(request)
+        finished = _follow(application, run.run_id)
+    _print_run(finished, as_json)
+    if str(finished.state) != "completed":
+        raise typer.Exit(1)
+
+
+def status(as_json: Json = False) -> None:
+    """The newest run: state, progress, report."""
+    with open_application() as application:
+        application.supervisor.tidy()
+        run = application.runs.latest()
+    if run is None:
+        if as_json:
+            print_json({"status": "idle", "run_id": None, "progress": None, "report": None})
+        else:
+            typer.echo("idle: no run yet; start one with `clm retrain`")
+        return
+    _print_run(run, as_json)
+
+
+def triggers(symbol: Symbol = None, interval: Interval = None, as_json: Json = False) -> None:
+    """Why each model type should be retrained now."""
+    with open_application() as application:
+        series = application.find_series(symbol, interval)
+        reasons = application.manager(series).check_if_retrain_needed()
+    if as_json:
+        return print_json(reasons)
+    rows = [(name, reason or "no need") for name, reason in reasons.items()]
+    return print_table(f"Triggers of {series}", ("model", "why retrain"), rows, "No model types are known.")
+
+
+def _follow(application: Application, run_id: str) -> Run:
+    """Show progress until the run is over; Ctrl-C cancels it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from clm.core.domain import RunState
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting the worker", total=None)
+        try:
+            while not (run := application.runs.get(run_id)).state.over:
+                if run.progress:
+                    shown = run.progress
+                    bar.update(
+                        task, total=shown["total"], completed=shown["done"], description=shown["message"]
+                    )
+                time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            application.supervisor.stop(run_id, RunState.CANCELLED, "cancelled with Ctrl-C")
+            return application.runs.get(run_id)
+    application.supervisor.wait(run_id, 10)
+    return run
+
+
+def _print_run(run: Run, as_json: bool) -> None:
+    from clm.core.wire import run_view
+
+    if as_json:
+        return print_json(run_view(run))
+    typer.echo(f"run {run.run_id}: {run.state}" + (f" — {run.error}" if run.error else ""))
+    if not run.state.over and run.progress:
+        typer.echo(f"  step {run.progress['done']} of {run.progress['total']}: {run.progress['message']}")
+    if run.report is not None:
+        print_report(run.report)
+    return None
+
+
+def print_report(report: dict[str, Any] | Any) -> None:
+    """A report for people: figures per model, then each decision with its reason."""
+    rows = [
+        (
+            f"{e['symbol']} {e['interval']}", e["model_type"], e["role"], e["n_samples"],
+            e["metrics"]["rmse"], percent(e["metrics"]["directional_accuracy"]),
+            percent(e["metrics"]["r2"], 3), percent(e["metrics"]["r2_normalised"], 3),
+        )
+        for e in report["evaluations"]
+    ]  # fmt: skip
+    columns = ("series", "model", "role", "candles", "RMSE", "direction", "R² vs zero", "R² normalised")
+    print_table("On hours nobody trained on", columns, rows, "Nothing was evaluated.")
+    for decision in report["decisions"]:
+        name = f"{decision['symbol']} {decision['model_type']} {decision['candidate_version']}"
+        typer.echo(f"{decision['outcome']:<8} {name} ({decision['label']}): {decision['reason']}")
+    for model_type, cause in report["failed_models"].items():
+        typer.echo(f"FAILED   {model_type}: {cause}")
+    for note in report["notes"]:
+        typer.echo(f"note     {note}")
+    typer.echo(f"took {report['duration_seconds']:.1f} s")
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else None

@@ -1,0 +1,86 @@
+"""How results reach the terminal: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from clm.bootstrap import Application
+    from clm.core.errors import ClmError
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Symbol = Annotated[str | None, typer.Option(help="Configured symbol; default: the first.")]
+Interval = Annotated[str | None, typer.Option(help="Candle length; default: the configured one.")]
+
+
+def open_application() -> Application:
+    """The application of the environment's settings, logging set up. Use it as a context manager."""
+    from clm.bootstrap import Application
+    from clm.settings import Settings
+    from clm.telemetry import set_up_logging
+
+    settings = Settings.load()
+    set_up_logging(settings.log_level, settings.log_format)
+    return Application(settings)
+
+
+def print_json(value: Any) -> None:
+    """`value` as indented JSON."""
+    from clm.core.wire import jsonable
+
+    typer.echo(json.dumps(jsonable(value), indent=2))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
+    """A table, or the sentence `empty` that says what to do."""
+    from rich.console import Console
+    from rich.table import Table
+
+    lines = list(rows)
+    if not lines:
+        typer.echo(empty)
+        return
+    table = Table(*columns, title=title, title_justify="left")
+    for line in lines:
+        table.add_row(*(shown(cell) for cell in line))
+    Console(soft_wrap=False).print(table)
+
+
+def shown(cell: object) -> str:
+    """A cell in words: — for nothing, times to the minute and in UTC."""
+    from datetime import datetime
+
+    match cell:
+        case None | "":
+            return "—"
+        case datetime():
+            return f"{cell:%Y-%m-%d %H:%M} UTC"
+        case float():
+            return f"{cell:.6g}"
+        case _:
+            return str(cell)
+
+
+def percent(value: float | None, digits: int = 2) -> str | None:
+    """0.517 → 51.70 %."""
+    return None if value is None else f"{value * 100:.{digits}f} %"
+
+
+def metric(metrics: Mapping[str, float | None] | None, name: str) -> float | None:
+    """One figure of a version's metrics, None where it has none."""
+    return (metrics or {}).get(name)
+
+
+def fail(error: ClmError, code: int) -> int:
+    """Say what went wrong on standard error; answers the exit code."""
+    typer.echo(f"error: {error}", err=True)
+    rows: tuple[str, ...] = getattr(error, "rows", ())
+    for row in rows[:20]:
+        typer.echo(f"  {row}", err=True)
+    if len(rows) > 20:
+        typer.echo(f"  … and {len(rows) - 20} more", err=True)
+    return code
