@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -33,7 +32,7 @@ def create_app(application: Application) -> FastAPI:
         except RunInProgress as error:
             log.info("slot_skipped", reason=str(error))
         except ClmError as error:
-            log.error("slot_failed", error=str(error))
+            log.warning("slot_failed", error=str(error))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -55,9 +54,7 @@ def create_app(application: Application) -> FastAPI:
     app.include_router(clm_routes.router)
     app.add_api_route("/", _docs, include_in_schema=False)
     app.add_api_route("/health/live", _live, tags=["health"])
-    app.add_exception_handler(HTTPException, _http_problem)
-    app.add_exception_handler(RequestValidationError, _request_problem)
-    app.add_exception_handler(Exception, _bug)
+    _add_error_handlers(app)
     return app
 
 
@@ -70,18 +67,19 @@ def _live() -> dict[str, str]:
     return {"status": "alive"}
 
 
-async def _http_problem(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    return problem(error.status_code, str(error.detail), headers=error.headers)
+def _add_error_handlers(app: FastAPI) -> None:
+    """Problem documents also for what never reaches one of our routes."""
 
+    @app.exception_handler(HTTPException)
+    async def http_problem(request: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, str(error.detail), headers=error.headers)
 
-async def _request_problem(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    return problem_of_request(error)
+    @app.exception_handler(RequestValidationError)
+    async def request_problem(request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem_of_request(error)
 
-
-async def _bug(request: Request, error: Exception) -> JSONResponse:
-    """An error nobody foresaw: its cause goes to the log, not to a stranger."""
-    log.error("unexpected_error", path=request.url.path, error=repr(error), exc_info=error)
-    members: dict[str, Any] = {"instance": request.url.path}
-    return problem(500, "an unexpected error; the log has its cause", **members)
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> JSONResponse:
+        # Its cause goes to the log, not to a stranger.
+        log.error("unexpected_error", path=request.url.path, exc_info=error)
+        return problem(500, "an unexpected error; the log has its cause", instance=request.url.path)

@@ -14,8 +14,8 @@ REPORT = {
     "models_trained": ["xgboost"],
     "promoted_models": [],
     "evaluations": [
-        {"symbol": "BTCUSDT", "interval": "1h", "model_type": "xgboost", "role": "candidate", "n_samples": 720,
-         "metrics": {"rmse": 0.00552, "mae": 0.0037, "directional_accuracy": 0.517, "r2": 0.0011}},
+        {"symbol": "BTCUSDT", "interval": "1h", "model_type": "xgboost", "role": "candidate",
+         "n_samples": 720, "metrics": {"rmse": 0.00552, "mae": 0.0037, "directional_accuracy": 0.517, "r2": 0.0011}},
     ],
     "shadow_tests": [
         {"symbol": "BTCUSDT", "interval": "1h", "model_type": "xgboost", "n_samples": 24, "passed": True,
