@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -129,6 +130,19 @@ class Settings(BaseSettings):
             name = str(first["loc"][0])
             allowed = str(first["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
             raise InvalidSetting(PREFIX + name.upper(), first["input"], allowed) from exc
+
+    @classmethod
+    def example(cls) -> str:
+        """The text of `.env.example`: every setting, commented out, with its default and one line."""
+        lines = ["# Copy to .env and take away the # of what you change. Times are UTC.", ""]
+        for name, field in cls.model_fields.items():
+            default = field.get_default(call_default_factory=True, validated_data={})
+            if isinstance(default, tuple):
+                default = ",".join(default)
+            elif isinstance(default, bool | dict):
+                default = json.dumps(default)
+            lines += [f"# {field.description}", f"#{PREFIX}{name.upper()}={default}", ""]
+        return "\n".join(lines)
 
     def masked(self) -> dict[str, Any]:
         """JSON-ready settings without secrets: the database password reads `***`."""

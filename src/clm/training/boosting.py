@@ -21,6 +21,7 @@ from clm.core.domain import TARGET, FloatArray, ModelType
 from clm.core.errors import ArtifactCorrupt, TrainingFailed
 from clm.training.knobs import Knob, KnobTable
 from clm.training.scaling import feature_matrix, forecast_returns, training_target
+from clm.training.seal import seal, unseal
 
 _COMMON = (
     Knob("num_boost_round", int, 1, 5_000, ("n_estimators", "num_trees")),
@@ -110,7 +111,7 @@ class XGBoostModel(_Boosted):
         return forecast_returns(self._booster.inplace_predict(matrix), df, self.params)
 
     def to_bytes(self) -> bytes:
-        return bytes(self._booster.save_raw("ubj"))
+        return seal(bytes(self._booster.save_raw("ubj")))
 
 
 class LightGBMModel(_Boosted):
@@ -125,7 +126,7 @@ class LightGBMModel(_Boosted):
     def to_bytes(self) -> bytes:
         text: str = self._booster.model_to_string()
         head, mark, tail = text.rpartition(_TAIL)
-        return f"{head}{_CLM_LINE}{self._metadata.to_json()}\n{mark}{tail}".encode()
+        return seal(f"{head}{_CLM_LINE}{self._metadata.to_json()}\n{mark}{tail}".encode())
 
 
 _TAIL = "pandas_categorical:"
@@ -167,8 +168,9 @@ class XGBoostFamily:
         return XGBoostModel(booster, metadata)
 
     def from_bytes(self, raw: bytes) -> XGBoostModel:
+        payload = unseal(raw, self.name)
         try:
-            booster = xgb.Booster({"nthread": 1}, model_file=bytearray(raw))
+            booster = xgb.Booster({"nthread": 1}, model_file=bytearray(payload))
             text = booster.attr("clm")
             if text is None:
                 raise ArtifactCorrupt("xgboost: the file carries no CLM metadata")
@@ -214,13 +216,11 @@ class LightGBMFamily:
         return LightGBMModel(booster, _Metadata(self.name, names, {**knobs, "seed": seed}))
 
     def from_bytes(self, raw: bytes) -> LightGBMModel:
+        payload = unseal(raw, self.name)
         try:
-            text = raw.decode()
+            text = payload.decode()
             line = next(part for part in reversed(text.splitlines()) if part.startswith(_CLM_LINE))
             metadata = _Metadata.from_json(line.removeprefix(_CLM_LINE), self.name)
-            # A cut text makes LightGBM read past its trees; what it was cut from is checked first.
-            if not text.startswith("tree\n") or "\nend of trees\n" not in text or _TAIL not in text:
-                raise ArtifactCorrupt("lightgbm: the file is cut short")
             booster = lgb.Booster(model_str=text)
         except StopIteration as exc:
             raise ArtifactCorrupt("lightgbm: the file carries no CLM metadata") from exc

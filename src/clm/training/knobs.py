@@ -57,15 +57,14 @@ class KnobTable:
     def resolve(self, params: Mapping[str, Any]) -> dict[str, Value]:
         """Every knob's value: the preset (`params["preset"]`, else the default one), then `params`.
 
-        Aliases become canonical names. Raises BadInput for an unknown name or preset, a value out of
-        range, or one knob given under two names.
+        Aliases become canonical names; of two names for one knob the later wins, so that a call's wins over
+        the trainer's. Raises BadInput for an unknown name or preset, or a value out of range.
         """
         preset = params.get("preset", next(iter(self.presets)))
         if preset not in self.presets:
             raise BadInput(f"{self.family}.preset", preset, ", ".join(self.presets))
         resolved = dict(self.presets[preset])
         by_name = {alias: knob for knob in self.knobs for alias in (knob.name, *knob.aliases)}
-        given_as: dict[str, str] = {}
         for name, value in params.items():
             if name == "preset":
                 continue
@@ -73,10 +72,5 @@ class KnobTable:
             if knob is None:
                 allowed = "preset, " + ", ".join(knob.name for knob in self.knobs)
                 raise BadInput(f"{self.family} parameter", name, allowed)
-            if knob.name in given_as:
-                raise BadInput(
-                    f"{self.family}.{name}", value, f"one of {given_as[knob.name]} and {name}, not both"
-                )
-            given_as[knob.name] = name
             resolved[knob.name] = knob.check(self.family, value)
         return resolved

@@ -1,0 +1,223 @@
+"""XGBoost and LightGBM: they learn, they are reproducible to the byte, and they refuse what is not theirs."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clm.core.domain import SCALE, TARGET
+from clm.core.errors import ArtifactCorrupt, BadInput, InsufficientData, SchemaMismatch, TrainingFailed
+from clm.core.plugins import model_family
+from clm.training.boosting import LightGBMFamily
+from clm.training.trainer import QuantumModelTrainer
+from support.frames import feature_frame
+
+FAMILIES = ("xgboost", "lightgbm")
+PRESETS = ("regularised", "fast", "accurate")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("preset", PRESETS[:2])
+def test_a_learnable_signal_is_learnt(family: str, preset: str) -> None:
+    frame = feature_frame(6000, signal=0.4)
+    fit, unseen = frame.iloc[:5000], frame.iloc[5000:]
+
+    model = QuantumModelTrainer().train(family, fit, {"preset": preset})
+
+    error = unseen[TARGET] - model.predict(unseen)
+    assert (error**2).sum() < 0.97 * (unseen[TARGET] ** 2).sum()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_file_gives_back_the_model_and_the_model_the_file(family: str, preset: str) -> None:
+    frame = feature_frame(1200)
+    model = QuantumModelTrainer(seed=3).train(family, frame, {"preset": preset, "min_data_in_leaf": 20})
+
+    raw = model.to_bytes()
+    back = model_family(family).from_bytes(raw)
+
+    assert back.to_bytes() == raw
+    assert np.array_equal(back.predict(frame), model.predict(frame))
+    assert back.feature_names == model.feature_names == tuple(frame.columns.drop(TARGET))
+    assert back.params == model.params
+    assert back.params["seed"] == 3
+    assert back.model_type == family
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_processes_make_the_same_bytes(family: str) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "from support.frames import feature_frame; from clm.training.trainer import QuantumModelTrainer;"
+        "import hashlib; model = QuantumModelTrainer(seed=7).train(sys.argv[2], feature_frame(2500));"
+        "print(hashlib.sha256(model.to_bytes()).hexdigest())"
+    )
+    here = QuantumModelTrainer(seed=7).train(family, feature_frame(2500)).to_bytes()
+
+    there = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parents[1]), family],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert there.stdout.strip() == hashlib.sha256(here).hexdigest()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_another_seed_makes_another_model(family: str) -> None:
+    frame = feature_frame(2500)
+
+    one, two = (QuantumModelTrainer(seed=s).train(family, frame).to_bytes() for s in (1, 2))
+
+    assert one != two
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+class TestFrames:
+    """What `predict` accepts."""
+
+    def test_a_missing_or_foreign_column_is_refused_by_name(self, family: str) -> None:
+        frame = feature_frame(1500)
+        model = QuantumModelTrainer().train(family, frame)
+
+        with pytest.raises(SchemaMismatch, match="f3"):
+            model.predict(frame.drop(columns="f3"))
+        with pytest.raises(SchemaMismatch, match="surprise"):
+            model.predict(frame.assign(surprise=1.0))
+
+    def test_columns_are_matched_by_name_not_by_place(self, family: str) -> None:
+        frame = feature_frame(1500)
+        model = QuantumModelTrainer().train(family, frame)
+
+        shuffled = frame[list(reversed(frame.columns))]
+
+        assert np.array_equal(model.predict(shuffled), model.predict(frame))
+
+    def test_a_value_that_is_not_finite_is_refused_with_its_place(self, family: str) -> None:
+        frame = feature_frame(1500)
+        model = QuantumModelTrainer().train(family, frame)
+        frame.iloc[7, 2] = np.nan
+
+        with pytest.raises(SchemaMismatch, match="f2 is not finite at 2024-01-01 07:00"):
+            model.predict(frame)
+
+    def test_the_target_changes_no_forecast(self, family: str) -> None:
+        frame = feature_frame(1500)
+        model = QuantumModelTrainer().train(family, frame)
+
+        other = frame.assign(**{TARGET: np.nan})
+
+        assert np.array_equal(model.predict(other), model.predict(frame.drop(columns=TARGET)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+class TestParameters:
+    """What a call may set."""
+
+    @pytest.mark.parametrize(
+        ("params", "said"),
+        [
+            ({"max_dept": 3}, "max_dept"),
+            ({"max_depth": 0}, "from 1 to 16"),
+            ({"max_depth": 2.5}, "whole number"),
+            ({"learning_rate": "fast"}, "learning_rate"),
+            ({"preset": "magic"}, "regularised, fast, accurate"),
+            ({"target_scaling": 1}, "true or false"),
+            ({"objective": "custom"}, "objective"),
+        ],
+    )
+    def test_a_wrong_one_is_refused_with_what_is_allowed(
+        self, family: str, params: dict[str, object], said: str
+    ) -> None:
+        with pytest.raises(BadInput, match=said):
+            QuantumModelTrainer().train(family, feature_frame(500), params)
+
+    def test_a_calls_parameters_win_over_the_trainers_over_the_presets(self, family: str) -> None:
+        trainer = QuantumModelTrainer(params={family: {"preset": "fast", "max_depth": 4, "num_trees": 7}})
+
+        model = trainer.train(family, feature_frame(800), {"n_estimators": 9})
+        assert (model.params["num_boost_round"], model.params["max_depth"]) == (9, 4)
+        assert model.params["learning_rate"] == 0.1
+
+    def test_a_forest_without_a_split_is_a_failed_training(self, family: str) -> None:
+        with pytest.raises(TrainingFailed, match="no tree found a split in 800 rows"):
+            QuantumModelTrainer().train(family, feature_frame(800), {"min_data_in_leaf": 5000})
+
+    def test_scaling_needs_the_volatility_feature(self, family: str) -> None:
+        frame = feature_frame(1500).drop(columns=SCALE)
+
+        with pytest.raises(SchemaMismatch, match=SCALE):
+            QuantumModelTrainer().train(family, frame)
+        assert QuantumModelTrainer().train(
+            family, frame, {"target_scaling": False, "min_data_in_leaf": 50}
+        ).predict(frame).shape == (1500,)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+class TestFiles:
+    """What is not our file is refused, never half read."""
+
+    @pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.95, 0.9999])
+    def test_a_cut_file(self, family: str, keep: float) -> None:
+        raw = QuantumModelTrainer().train(family, feature_frame(1500)).to_bytes()
+
+        with pytest.raises(ArtifactCorrupt):
+            model_family(family).from_bytes(raw[: int(keep if keep >= 1 else keep * len(raw))])
+
+    def test_the_other_familys_file(self, family: str) -> None:
+        other = next(name for name in FAMILIES if name != family)
+        raw = QuantumModelTrainer().train(other, feature_frame(1500)).to_bytes()
+
+        with pytest.raises(ArtifactCorrupt):
+            model_family(family).from_bytes(raw)
+
+    def test_a_plain_library_file_without_our_metadata(self, family: str) -> None:
+        model = QuantumModelTrainer().train(family, feature_frame(1500))
+        raw = model.to_bytes().replace(b"clm", b"xyz")
+
+        with pytest.raises(ArtifactCorrupt):
+            model_family(family).from_bytes(raw)
+
+
+def test_rows_without_an_outcome_are_not_trained_on() -> None:
+    frame = feature_frame(1500)
+    frame.loc[frame.index[1000:], TARGET] = np.nan
+
+    cut = QuantumModelTrainer().train("lightgbm", frame, {"min_data_in_leaf": 50})
+
+    whole = QuantumModelTrainer().train("lightgbm", frame.iloc[:1000], {"min_data_in_leaf": 50})
+    assert cut.to_bytes() == whole.to_bytes()
+
+
+def test_too_few_rows_and_a_frame_without_target_are_refused() -> None:
+    with pytest.raises(InsufficientData, match="150 rows"):
+        QuantumModelTrainer().train("lightgbm", feature_frame(150))
+    with pytest.raises(BadInput, match="target"):
+        QuantumModelTrainer().train("lightgbm", feature_frame(500).drop(columns=TARGET))
+
+
+def test_the_short_forms_are_the_same_call() -> None:
+    frame, trainer = feature_frame(1500), QuantumModelTrainer()
+
+    assert trainer.train_xgboost(frame).to_bytes() == trainer.train("xgboost", frame).to_bytes()
+    assert trainer.train_lightgbm(frame).to_bytes() == trainer.train("lightgbm", frame).to_bytes()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_forecasts_scale_with_the_volatility_of_their_hour(family: str) -> None:
+    frame = feature_frame(3000, signal=0.5)
+    model = QuantumModelTrainer().train(family, frame.drop(columns="f11").assign(f11=np.float32(0)))
+    calm = frame.assign(f11=np.float32(0), **{SCALE: np.float32(0.001)})
+    # The trees see the scale too; only where they do not split on it is the ratio exact.
+    ratio = model.predict(calm.assign(**{SCALE: np.float32(0.0011)})) / model.predict(calm)
+
+    assert np.median(ratio) == pytest.approx(1.1, rel=1e-4)
+
+
+def test_library_versions_are_named() -> None:
+    assert set(LightGBMFamily().library_versions()) == {"lightgbm", "numpy"}
