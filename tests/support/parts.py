@@ -1,4 +1,4 @@
-"""A minimal third-party data client, as anyone might plug in: candles from a DataFrame, a clock set by hand."""
+"""A minimal third-party data client, as anyone might plug in: candles from memory, a clock set by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `clm`: parse, call, print. Every command imports what it needs when it runs, so help is quick."""
+"""The command `clm`: parse, call, print. Commands import what they need when they run: help is quick."""
 
 from __future__ import annotations
 

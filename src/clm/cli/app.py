@@ -10,7 +10,8 @@ import typer
 from clm.cli import cycle, data, demo, models, service
 
 app = typer.Typer(
-    name="clm", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    name="clm", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="Continuous Learning Manager: keeps crypto price-forecast models alive, and promotes only what can "
     "be trusted. Settings come from CLM_… environment variables and .env.",
 )  # fmt: skip

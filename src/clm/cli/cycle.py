@@ -29,7 +29,7 @@ def retrain(
     with open_application() as application:
         application.check_request(request)
         run = application.supervisor.submit(request)
-        finished = _follow(application, run.run_id)
+        finished = follow(application, run.run_id)
     _print_run(finished, as_json)
     if str(finished.state) != "completed":
         raise typer.Exit(1)
@@ -60,7 +60,7 @@ def triggers(symbol: Symbol = None, interval: Interval = None, as_json: Json = F
     return print_table(f"Triggers of {series}", ("model", "why retrain"), rows, "No model types are known.")
 
 
-def _follow(application: Application, run_id: str) -> Run:
+def follow(application: Application, run_id: str) -> Run:
     """Show progress until the run is over; Ctrl-C cancels it."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn

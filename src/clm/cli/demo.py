@@ -1,8 +1,150 @@
-"""`clm demo`: the guide's seven steps on a simulated exchange, in under a minute."""
+"""`clm demo`: the seven steps of a model's life on a simulated exchange, in under a minute."""
 
 from __future__ import annotations
 
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-def demo() -> None:
-    """Walk through the whole cycle on a simulated exchange: nothing outside a temporary folder is touched."""
-    raise NotImplementedError
+import typer
+
+from clm.cli.cycle import follow, print_report
+from clm.cli.output import percent, print_table
+
+if TYPE_CHECKING:
+    from clm.bootstrap import Application
+    from clm.exchange.clock import ExchangeClock
+
+#: Fixed, so that the demo tells the same story every time.
+_START = datetime(2024, 3, 1, tzinfo=UTC)
+_REGIME_CHANGE = _START + timedelta(days=20)
+_HISTORY, _FUTURE = timedelta(days=120), timedelta(days=130)
+_AFTER_FIRST_RUN = timedelta(days=9)
+_AFTER_REGIME_CHANGE = timedelta(days=80)
+
+_INTRO = """\
+CLM demo: a model's life in seven steps.
+
+  real       HTTP, python-binance, candle store, features, XGBoost and LightGBM, evaluation, shadow replay,
+             promotion policy, SQL registry, the child process of every run
+  simulated  the market (seeded, with a learnable signal that turns its sign once) and the exchange's clock
+"""
+
+
+def demo(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before training.")] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--dir", help="Keep database, models and candles here; default: thrown away."),
+    ] = None,
+) -> None:
+    """Walk through the whole cycle on a simulated exchange; touches nothing of yours."""
+    typer.echo(_INTRO)
+    if not yes:
+        typer.confirm("It trains models for about half a minute. Go on?", abort=True)
+    began = time.monotonic()
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        _walk(folder.resolve())
+    else:
+        with tempfile.TemporaryDirectory(prefix="clm-demo-") as temporary:
+            _walk(Path(temporary))
+    typer.echo(f"\nThe demo took {time.monotonic() - began:.0f} s. Next: `clm serve`, then open /docs.")
+
+
+def _walk(folder: Path) -> None:
+    from clm.bootstrap import Application
+    from clm.exchange.clock import ExchangeClock
+    from clm.exchange.server import ExchangeServer
+    from clm.exchange.simulate import SimulatedMarket
+    from clm.settings import Settings
+    from clm.telemetry import set_up_logging
+
+    set_up_logging("warning")
+    market = SimulatedMarket(
+        symbols=("BTCUSDT",), interval="15m", start=_START - _HISTORY, end=_START + _FUTURE, seed=7, signal=0.05,
+        regime_changes=(_REGIME_CHANGE,),
+    )  # fmt: skip
+    clock = ExchangeClock(_START, speed=0)
+    with ExchangeServer(market, clock) as exchange:
+        settings = Settings.load(
+            symbols=("BTCUSDT",), interval="15m", models=("xgboost", "lightgbm"), training_lookback_days=90,
+            holdout_days=10, purge_hours=6, shadow_test_hours=24, promotion_policy="threshold",
+            min_improvement_threshold=0.02, db_url=f"sqlite:///{folder / 'clm.db'}", model_dir=folder / "models",
+            data_dir=folder / "data", binance_url=exchange.url, schedule="off", log_level="warning",
+            retrain_interval_days=7, training_preset="regularised", features="advanced",
+        )  # fmt: skip
+        with Application(settings) as application:
+            _steps(application, clock)
+
+
+def _steps(application: Application, clock: ExchangeClock) -> None:
+    _title(1, f"The exchange is up; its clock stands at {clock.now():%Y-%m-%d %H:%M} UTC")
+    typer.echo(f"BTCUSDT 15m candles at {application.settings.binance_url}, {_HISTORY.days} days of history")
+
+    _title(2, "What needs training?")
+    _show_triggers(application)
+
+    _title(3, "First cycle: candles → features → training → evaluation → shadow → promotion")
+    _run(application, force=False)
+
+    _title(4, "Who answers now?")
+    _show_champions(application)
+
+    clock.advance(_AFTER_FIRST_RUN)
+    _title(5, f"{_AFTER_FIRST_RUN.days} days later a trigger fires; are the new models better?")
+    _show_triggers(application)
+    _run(application, force=False)
+    typer.echo("Equals are not promoted: the champions stay.")
+
+    clock.set(_REGIME_CHANGE + _AFTER_REGIME_CHANGE)
+    _title(
+        6, f"The market turned its sign on {_REGIME_CHANGE:%Y-%m-%d}; {_AFTER_REGIME_CHANGE.days} days later"
+    )
+    _show_triggers(application)
+    _run(application, force=False)
+
+    _title(7, "Who answers now, and is the registry sound?")
+    _show_champions(application)
+    findings = application.registry.verify()
+    for finding in findings:
+        typer.echo(f"{finding.severity}: {finding.problem}")
+    if not findings:
+        typer.echo("Every registered version is present, intact and loadable.")
+
+
+def _title(number: int, text: str) -> None:
+    typer.echo(f"\n[{number}/7] {text}")
+
+
+def _run(application: Application, *, force: bool) -> None:
+    from clm.core.domain import RunRequest
+
+    run = application.supervisor.submit(RunRequest(force=force, requested_by="cli"))
+    finished = follow(application, run.run_id)
+    if finished.report is None or finished.error is not None:
+        typer.echo(f"run {finished.run_id} {finished.state}: {finished.error}", err=True)
+        raise typer.Exit(1)
+    print_report(finished.report)
+
+
+def _show_triggers(application: Application) -> None:
+    for model_type in application.models:
+        reason = application.manager().check_if_retrain_needed()[model_type]
+        typer.echo(f"{model_type:<10} {reason or 'no need'}")
+
+
+def _show_champions(application: Application) -> None:
+    summary = application.manager().get_model_status_summary()
+    rows = [
+        (
+            name, summary[name]["active_version"], summary[name]["trained_at"],
+            percent((summary[name]["metrics"] or {}).get("directional_accuracy")),
+            percent((summary[name]["metrics"] or {}).get("r2"), 2),
+        )
+        for name in application.models
+    ]  # fmt: skip
+    columns = ("model", "champion", "trained at", "direction on holdout", "R² vs zero on holdout")
+    print_table("Champions", columns, rows, "No champion.")

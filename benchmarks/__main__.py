@@ -1,0 +1,36 @@
+"""`make bench`: every scenario, one table, each figure a ratio against a peer or a limit of the same run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from benchmarks import cycle, features, fetch
+from benchmarks.result import Result
+
+#: Permanent name → scenario.
+SCENARIOS: dict[str, Callable[[], list[Result]]] = {
+    "features": features.run,
+    "fetch": fetch.run,
+    "cycle": cycle.run,
+}
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in SCENARIOS]
+    if unknown:
+        print(f"unknown scenario {', '.join(unknown)}; there are: {', '.join(SCENARIOS)}", file=sys.stderr)
+        return 2
+    print(f"{'scenario':<44} {'ours':>10} {'peer':>10} {'ratio':>7}  against")
+    for name in names or SCENARIOS:
+        for result in SCENARIOS[name]():
+            print(
+                f"{result.name:<44} {result.ours:>8.3f} s {result.peer:>8.3f} s {result.ratio:>7.3f}  "
+                f"{result.peer_name}{'; ' + result.note if result.note else ''}",
+                flush=True,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,70 @@
+"""A third-party package: scikit-learn's Ridge as a model family of CLM, in sixty lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sklearn
+from sklearn.linear_model import Ridge
+
+from clm.core.domain import TARGET, FloatArray
+from clm.core.errors import ArtifactCorrupt, BadInput, SchemaMismatch
+
+
+class RidgeModel:
+    """Coefficients; the file is JSON."""
+
+    model_type = "sklearn_ridge"
+    suffix = ".json"
+
+    def __init__(
+        self, names: tuple[str, ...], coefficients: FloatArray, intercept: float, params: Mapping[str, Any]
+    ) -> None:
+        self.feature_names = names
+        self._coefficients = coefficients
+        self._intercept = intercept
+        self.params = dict(params)
+
+    def predict(self, df: pd.DataFrame) -> FloatArray:
+        given = [name for name in df.columns if name != TARGET]
+        if sorted(given) != sorted(self.feature_names):
+            raise SchemaMismatch(f"expected {self.feature_names}, got {given}")
+        return df[list(self.feature_names)].to_numpy(dtype=np.float64) @ self._coefficients + self._intercept
+
+    def to_bytes(self) -> bytes:
+        fields = {
+            "names": self.feature_names,
+            "coefficients": list(self._coefficients),
+            "intercept": self._intercept,
+            "params": self.params,
+        }
+        return json.dumps(fields, sort_keys=True).encode()
+
+
+class RidgeFamily:
+    """Registered as `sklearn_ridge` in the group `clm.trainers`."""
+
+    def train(self, df: pd.DataFrame, params: Mapping[str, Any], seed: int) -> RidgeModel:
+        unknown = set(params) - {"alpha"}
+        if unknown:
+            raise BadInput("sklearn_ridge parameter", sorted(unknown)[0], "alpha")
+        names = tuple(str(name) for name in df.columns if name != TARGET)
+        alpha = float(params.get("alpha", 1000.0))
+        fitted = Ridge(alpha=alpha).fit(df[list(names)].to_numpy(dtype=np.float64), df[TARGET].to_numpy())
+        return RidgeModel(names, fitted.coef_, float(fitted.intercept_), {"alpha": alpha, "seed": seed})
+
+    def from_bytes(self, raw: bytes) -> RidgeModel:
+        try:
+            read = json.loads(raw)
+            return RidgeModel(
+                tuple(read["names"]), np.array(read["coefficients"]), read["intercept"], read["params"]
+            )
+        except (ValueError, KeyError, TypeError) as exc:
+            raise ArtifactCorrupt(f"sklearn_ridge: {exc}") from exc
+
+    def library_versions(self) -> Mapping[str, str]:
+        return {"scikit-learn": sklearn.__version__}
