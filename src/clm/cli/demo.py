@@ -64,16 +64,17 @@ def _walk(folder: Path) -> None:
 
     set_up_logging("warning")
     market = SimulatedMarket(
-        symbols=("BTCUSDT",), interval="15m", start=_START - _HISTORY, end=_START + _FUTURE, seed=7, signal=0.05,
-        regime_changes=(_REGIME_CHANGE,),
+        symbols=("BTCUSDT",), interval="15m", start=_START - _HISTORY, end=_START + _FUTURE, seed=7,
+        signal=0.05, regime_changes=(_REGIME_CHANGE,),
     )  # fmt: skip
     clock = ExchangeClock(_START, speed=0)
     with ExchangeServer(market, clock) as exchange:
         settings = Settings.load(
             symbols=("BTCUSDT",), interval="15m", models=("xgboost", "lightgbm"), training_lookback_days=90,
             holdout_days=10, purge_hours=6, shadow_test_hours=24, promotion_policy="threshold",
-            min_improvement_threshold=0.02, db_url=f"sqlite:///{folder / 'clm.db'}", model_dir=folder / "models",
-            data_dir=folder / "data", binance_url=exchange.url, schedule="off", log_level="warning",
+            min_improvement_threshold=0.02, db_url=f"sqlite:///{folder / 'clm.db'}",
+            model_dir=folder / "models", data_dir=folder / "data", binance_url=exchange.url,
+            schedule="off", log_level="warning",
             retrain_interval_days=7, training_preset="regularised", features="advanced",
         )  # fmt: skip
         with Application(settings) as application:
