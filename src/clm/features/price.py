@@ -1,0 +1,158 @@
+"""Returns, trend and momentum: where the price went, in units of its own volatility."""
+
+from __future__ import annotations
+
+import numpy as np
+import talib
+
+from clm.core.domain import FloatArray
+from clm.features.bars import Bars, ewma, filled, mean, ratio
+from clm.features.feature import Feature, scaled
+
+
+def _return(k: int) -> Feature:
+    basic = k in (1, 3, 6, 12, 24)
+    return Feature(f"return_{k}", "returns", scaled(k), lambda b: b.change(k) / (b.sigma * np.sqrt(k)), basic)
+
+
+def _lagged(lag: int) -> Feature:
+    def lagged(b: Bars) -> FloatArray:
+        out = np.zeros(len(b.r))
+        out[lag:] = b.r[:-lag]
+        return out / b.sigma
+
+    return Feature(f"return_lag_{lag}", "returns", scaled(lag + 1), lagged, basic=lag == 1)
+
+
+def _log_sma(b: Bars, n: int) -> FloatArray:
+    return b.mean("log_close", n, lambda: b.log_close)
+
+
+def _above_sma(n: int) -> Feature:
+    return Feature(
+        f"above_sma_{n}", "trend", scaled(n),
+        lambda b: (b.log_close - _log_sma(b, n)) / (b.sigma * np.sqrt(n)), basic=n == 24,
+    )  # fmt: skip
+
+
+def _sma_cross(fast: int, slow: int) -> Feature:
+    return Feature(
+        f"sma_cross_{fast}_{slow}", "trend", scaled(slow),
+        lambda b: (_log_sma(b, fast) - _log_sma(b, slow)) / (b.sigma * np.sqrt(slow)),
+    )  # fmt: skip
+
+
+def _slope(n: int) -> Feature:
+    """Least-squares slope of the log price per candle, in volatilities."""
+    return Feature(
+        f"slope_{n}", "trend", scaled(n),
+        lambda b: filled(talib.LINEARREG_SLOPE(b.log_close - b.log_close[0], n)) / b.sigma * np.sqrt(n),
+        basic=n == 24,
+    )  # fmt: skip
+
+
+def _macd(fast: int, slow: int) -> Feature:
+    """Difference of two exponential means of the log price, cut off at four slow spans at most 168."""
+    window = min(4 * slow, 168)
+
+    def macd(b: Bars) -> FloatArray:
+        level = b.log_close - b.log_close[0]
+        gap = ewma(level, 1 - 2 / (fast + 1), window) - ewma(level, 1 - 2 / (slow + 1), window)
+        scaled_gap: FloatArray = gap / (b.sigma * np.sqrt(slow))
+        return scaled_gap
+
+    return Feature(f"macd_{fast}_{slow}", "trend", scaled(window), macd, basic=(fast, slow) == (12, 26))
+
+
+def _efficiency(n: int) -> Feature:
+    """Kaufman's efficiency ratio, signed: net move over the path walked, within ±1."""
+    return Feature(
+        f"efficiency_{n}", "trend", n, lambda b: ratio(b.change(n), n * mean(np.abs(b.r), n))
+    )  # fmt: skip
+
+
+def _directional(n: int) -> Feature:
+    """(+DM − −DM)/(+DM + −DM) over n candles, Wilder's directional movement with plain sums, within ±1."""
+
+    def directional(b: Bars) -> FloatArray:
+        up, down = np.zeros(len(b.high)), np.zeros(len(b.low))
+        up[1:], down[1:] = np.log(b.high[1:] / b.high[:-1]), np.log(b.low[:-1] / b.low[1:])
+        plus = mean(np.where((up > down) & (up > 0), up, 0.0), n)
+        minus = mean(np.where((down > up) & (down > 0), down, 0.0), n)
+        return ratio(plus - minus, plus + minus)
+
+    return Feature(f"directional_{n}", "trend", n, directional)
+
+
+def _aroon(n: int) -> Feature:
+    return Feature(f"aroon_{n}", "trend", n, lambda b: filled(talib.AROONOSC(b.high, b.low, n)) / 100)
+
+
+def _rsi(n: int) -> Feature:
+    """Relative strength with plain means (Cutler's), mapped to ±1."""
+
+    def rsi(b: Bars) -> FloatArray:
+        return ratio(mean(b.r, n), mean(np.abs(b.r), n))
+
+    return Feature(f"rsi_{n}", "momentum", n, rsi, basic=n == 14)
+
+
+def _range_position(n: int) -> Feature:
+    """Where the close lies in the range of n candles, 0 bottom to 1 top (stochastic %K, Williams %R)."""
+
+    def position(b: Bars) -> FloatArray:
+        low = b.lowest(n)
+        return ratio(b.close - low, b.highest(n) - low, 0.5)
+
+    return Feature(f"range_position_{n}", "momentum", n, position, basic=n == 48)
+
+
+def _from_high(n: int) -> Feature:
+    return Feature(
+        f"below_high_{n}", "momentum", scaled(n),
+        lambda b: (b.log_close - np.log(np.maximum(b.highest(n), b.close))) / (b.sigma * np.sqrt(n)),
+    )  # fmt: skip
+
+
+def _from_low(n: int) -> Feature:
+    def above(b: Bars) -> FloatArray:
+        low = np.where(b.lowest(n) > 0, b.lowest(n), b.close)
+        distance: FloatArray = (b.log_close - np.log(low)) / (b.sigma * np.sqrt(n))
+        return distance
+
+    return Feature(f"above_low_{n}", "momentum", scaled(n), above)
+
+
+def _cci(n: int) -> Feature:
+    return Feature(f"cci_{n}", "momentum", n, lambda b: filled(talib.CCI(b.high, b.low, b.close, n)) / 100)
+
+
+def _mfi(n: int) -> Feature:
+    return Feature(
+        f"mfi_{n}", "momentum", n,
+        lambda b: filled(talib.MFI(b.high, b.low, b.close, b.volume, n)) / 50 - 1,
+    )  # fmt: skip
+
+
+def _up_share(n: int) -> Feature:
+    return Feature(f"up_share_{n}", "momentum", n, lambda b: mean(np.sign(b.r), n))
+
+
+FEATURES = (
+    *(_return(k) for k in (1, 2, 3, 4, 6, 8, 12, 24, 48, 72, 120, 168)),
+    *(_lagged(lag) for lag in (1, 2, 3, 4, 5, 6)),
+    *(_above_sma(n) for n in (6, 12, 24, 48, 96, 168)),
+    *(_sma_cross(*pair) for pair in ((6, 24), (12, 48), (24, 96), (48, 168))),
+    *(_slope(n) for n in (6, 12, 24, 48, 168)),
+    *(_macd(*pair) for pair in ((6, 13), (12, 26), (24, 42))),
+    *(_efficiency(n) for n in (12, 24, 72)),
+    *(_directional(n) for n in (14, 48)),
+    *(_aroon(n) for n in (14, 25, 96)),
+    *(_rsi(n) for n in (7, 14, 28, 96)),
+    *(_range_position(n) for n in (14, 48, 168)),
+    *(_from_high(n) for n in (24, 168)),
+    *(_from_low(n) for n in (24, 168)),
+    *(_cci(n) for n in (20, 72)),
+    *(_mfi(n) for n in (14, 48)),
+    *(_up_share(n) for n in (12, 48, 168)),
+)
