@@ -1,0 +1,196 @@
+"""What the exchange trades: stored candles per symbol, served as Binance serves klines.
+
+Nothing of a candle that has not opened is ever served. The candle that is open is served as a partial one: it
+walks from its open over its two extremes to its close, at times only the market's seed knows, so that before
+it closes its values are not the final ones and cannot be reckoned from them. (A replayed candle has no better
+path; the real one is not in the data.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from clm.core.domain import CANDLE_COLUMNS, INTERVALS
+from clm.core.errors import BadInput
+
+Row = list[int | str]
+_SUMMED = ("volume", "quote_volume", "taker_buy_base", "trades")
+STEP_MS: Mapping[str, int] = {name: int(step.total_seconds() * 1000) for name, step in INTERVALS.items()}
+
+
+@dataclass(frozen=True)
+class Tape:
+    """Candles of one symbol at one step; opens: int64 milliseconds, ascending; columns: arrays by name."""
+
+    step: int
+    opens: np.ndarray[tuple[int], np.dtype[np.int64]]
+    columns: Mapping[str, np.ndarray[tuple[int], np.dtype[np.float64]]]
+
+    @classmethod
+    def of(cls, candles: pd.DataFrame, step: int) -> Tape:
+        """A tape of a candle frame."""
+        opens = pd.DatetimeIndex(candles.index).as_unit("ms").asi8
+        return cls(step, opens, {c: candles[c].to_numpy(dtype=np.float64) for c in CANDLE_COLUMNS})
+
+    def grouped(self, step: int) -> Tape:
+        """The same candles at a multiple of the step."""
+        bucket = self.opens // step * step
+        first = np.flatnonzero(np.concatenate(([True], bucket[1:] != bucket[:-1])))
+        last = np.append(first[1:], len(bucket)) - 1
+        columns = {name: np.add.reduceat(self.columns[name], first) for name in _SUMMED}
+        columns |= {
+            "open": self.columns["open"][first],
+            "close": self.columns["close"][last],
+            "high": np.maximum.reduceat(self.columns["high"], first),
+            "low": np.minimum.reduceat(self.columns["low"], first),
+        }
+        return Tape(step, bucket[first], columns)
+
+    def candle(self, i: int) -> dict[str, float]:
+        return {name: float(values[i]) for name, values in self.columns.items()}
+
+
+@dataclass(frozen=True)
+class Market:
+    """Tapes by symbol and interval; further intervals are grouped from the smallest that divides them."""
+
+    tapes: Mapping[str, Mapping[str, Tape]]
+    seed: int = 0
+    _grouped: dict[tuple[str, str], Tape] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.tapes:
+            raise BadInput("market", "no symbol", "at least one symbol with candles")
+
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(self.tapes)
+
+    def has_interval(self, symbol: str, interval: str) -> bool:
+        """Whether candles of this length can be made from what is stored."""
+        return interval in INTERVALS and self._base(symbol, interval) is not None
+
+    def rows(
+        self, symbol: str, interval: str, start: int | None, end: int | None, limit: int, now: int
+    ) -> list[Row]:
+        """Klines as Binance answers them at `now`; start, end: inclusive on open times; milliseconds.
+
+        With a start the first `limit` rows from it, without one the last `limit` up to the end.
+        """
+        tape, step = self._tape(symbol, interval), STEP_MS[interval]
+        newest = now if end is None else min(end, now)
+        high = int(np.searchsorted(tape.opens, newest, side="right"))
+        low = 0 if start is None else int(np.searchsorted(tape.opens, start, side="left"))
+        low, high = (low, min(high, low + limit)) if start is not None else (max(0, high - limit), high)
+        rows = []
+        for i in range(low, high):
+            opened = int(tape.opens[i])
+            open_now = opened + step > now
+            candle = self._partial(symbol, interval, opened, now) if open_now else tape.candle(i)
+            rows.append(_row(opened, step, candle))
+        return rows
+
+    def _base(self, symbol: str, interval: str) -> str | None:
+        """The stored interval to make `interval` from: itself, else the largest divisor."""
+        stored = self.tapes[symbol]
+        if interval in stored:
+            return interval
+        fits = [name for name in stored if STEP_MS[interval] % STEP_MS[name] == 0]
+        return max(fits, key=lambda name: STEP_MS[name], default=None)
+
+    def _tape(self, symbol: str, interval: str) -> Tape:
+        base = self._base(symbol, interval)
+        if base is None:
+            raise BadInput("interval", interval, ", ".join(self.tapes[symbol]))
+        if base == interval:
+            return self.tapes[symbol][interval]
+        if (symbol, interval) not in self._grouped:
+            self._grouped[symbol, interval] = self.tapes[symbol][base].grouped(STEP_MS[interval])
+        return self._grouped[symbol, interval]
+
+    def _partial(self, symbol: str, interval: str, opened: int, now: int) -> dict[str, float]:
+        """The candle that opened at `opened`, as far as it has come."""
+        base = self.tapes[symbol][self._base(symbol, interval) or interval]
+        low, high = np.searchsorted(base.opens, (opened, now), side="right")
+        low = int(np.searchsorted(base.opens, opened, side="left"))
+        parts = []
+        for i in range(low, int(high)):
+            at = int(base.opens[i])
+            whole = base.candle(i)
+            closed = at + base.step <= now
+            parts.append(
+                whole if closed else _walked(whole, (now - at) / base.step, self._path_seed(symbol, at))
+            )
+        merged = {name: sum(part[name] for part in parts) for name in _SUMMED}
+        merged |= {
+            "open": parts[0]["open"],
+            "close": parts[-1]["close"],
+            "high": max(part["high"] for part in parts),
+            "low": min(part["low"] for part in parts),
+        }
+        return merged
+
+    def _path_seed(self, symbol: str, opened: int) -> list[int]:
+        return [self.seed, opened // 1000, *symbol.encode()]
+
+
+def _walked(whole: Mapping[str, float], elapsed: float, seed: list[int]) -> dict[str, float]:
+    """`whole` after the fraction `elapsed` (0 to below 1) of its time."""
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.uniform(0.05, 0.95, 2))
+    extremes = [whole["high"], whole["low"]]
+    if rng.random() < 0.5:
+        extremes.reverse()
+    # Volume comes neither evenly nor at a rate that could be divided out.
+    pace = float(np.exp(rng.normal(0, 0.35, 1)[0]))
+    knots, levels = np.array([0.0, *times, 1.0]), np.array([whole["open"], *extremes, whole["close"]])
+    passed = levels[knots <= elapsed]
+    here = round(float(np.interp(elapsed, knots, levels)), 8)
+    done = elapsed**pace
+    return {
+        "open": whole["open"],
+        "close": here,
+        "high": max(here, float(passed.max())),
+        "low": min(here, float(passed.min())),
+        "volume": whole["volume"] * done,
+        "quote_volume": whole["quote_volume"] * done,
+        "taker_buy_base": whole["taker_buy_base"] * done,
+        "trades": float(int(whole["trades"] * done)),
+    }
+
+
+def merge(tapes: Iterable[tuple[str, str, pd.DataFrame]], seed: int = 0) -> Market:
+    """A market of (symbol, interval, candle frame); frames of one series are joined, the later wins."""
+    frames: dict[tuple[str, str], list[pd.DataFrame]] = {}
+    for symbol, interval, frame in tapes:
+        frames.setdefault((symbol, interval), []).append(frame)
+    stored: dict[str, dict[str, Tape]] = {}
+    for (symbol, interval), parts in sorted(frames.items()):
+        joined = pd.concat(parts) if len(parts) > 1 else parts[0]
+        joined = joined[~joined.index.duplicated(keep="last")].sort_index()
+        stored.setdefault(symbol, {})[interval] = Tape.of(joined, STEP_MS[interval])
+    return Market(stored, seed)
+
+
+def _row(opened: int, step: int, candle: Mapping[str, float]) -> Row:
+    """Binance's twelve fields: decimals as strings, times and counts as integers."""
+    volume, quote, taker = candle["volume"], candle["quote_volume"], candle["taker_buy_base"]
+    taker_quote = taker * quote / volume if volume > 0 else 0.0
+    return [
+        opened,
+        *(_decimal(candle[name]) for name in ("open", "high", "low", "close")),
+        _decimal(volume),
+        opened + step - 1,
+        _decimal(quote),
+        int(candle["trades"]),
+        _decimal(taker),
+        _decimal(taker_quote),
+        "0",
+    ]
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.8f}"
