@@ -1,0 +1,1 @@
+"""Candles: from the exchange, from files, validated and stored."""

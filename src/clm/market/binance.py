@@ -1,0 +1,205 @@
+"""Candles from Binance by python-binance: paged, closed ones only, and only those that are missing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import structlog
+
+from clm.core.domain import Series, utc
+from clm.core.errors import ExchangeUnavailable, InvalidCandles, InvalidSetting
+from clm.market.candles import CandleReport, empty_candles, find_gaps, validate
+from clm.market.pace import Pace
+from clm.market.store import CandleStore, Span
+from clm.settings import Settings
+
+if TYPE_CHECKING:
+    from binance.client import Client
+
+log = structlog.get_logger()
+_PAGE = 1000
+#: Newest stored candles that are read again with each look at the tail: the exchange revises them.
+_REVISED = 3
+_CONNECT_AND_READ_SECONDS = (5, 20)
+
+
+class BinanceDataClient:
+    """Closed candles of one series, from Binance or whatever speaks its REST at `base_url`.
+
+    cache_enabled: keep candles in the store under `data_dir`. cache_ttl: seconds after which the newest
+    stored candles are read again for revisions; missing ones are always fetched. Building it asks nobody.
+    """
+
+    def __init__(
+        self,
+        symbol: str = "BTCUSDT",
+        interval: str = "1h",
+        cache_enabled: bool = True,
+        cache_ttl: float = 3600,
+        *,
+        base_url: str | None = None,
+        data_dir: Path | str | None = None,
+        pace: Pace | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.series = Series(symbol, interval)
+        if not cache_ttl >= 0:
+            raise InvalidSetting("cache_ttl", cache_ttl, "0 or more seconds")
+        settings = Settings.load() if base_url is None or data_dir is None else None
+        self.base_url = (base_url or (settings.binance_url if settings else "")).rstrip("/")
+        self.cache_ttl = cache_ttl
+        folder = Path(data_dir) if data_dir is not None else (settings.data_dir if settings else Path())
+        self._store = CandleStore(folder) if cache_enabled else None
+        self._pace = pace or Pace()
+        self._wall = wall
+        self._step = int(self.series.step.total_seconds() * 1000)
+        self._local = threading.local()
+
+    def server_time(self) -> datetime:
+        answer = self._ask("get_server_time")
+        if not isinstance(answer, dict) or not isinstance(answer.get("serverTime"), int):
+            raise ExchangeUnavailable(f"{self.base_url} does not tell its time")
+        return datetime.fromtimestamp(answer["serverTime"] / 1000, UTC)
+
+    def load_training_data(self, start: datetime, end: datetime) -> pd.DataFrame:
+        now = self.server_time()
+        low = -(-_ms(utc(start)) // self._step) * self._step
+        high = min(_ms(utc(end)), _ms(now)) // self._step * self._step
+        if low >= high:
+            return empty_candles()
+        if self._store is None:
+            pages = [page for page, _ in self._pages((low, high), _ms(now))]
+            frame = pd.concat(pages) if pages else empty_candles()
+        else:
+            frame = self._through_store(self._store, (low, high), _ms(now))
+        self._tell(validate(frame, self.series))
+        return frame
+
+    def load_recent_data(self, days: float) -> pd.DataFrame:
+        if not days > 0:
+            raise InvalidSetting("days", days, "a positive number of days")
+        now = self.server_time()
+        return self.load_training_data(now - timedelta(days=days), now)
+
+    def load_validation_data(self, days: float) -> pd.DataFrame:
+        return self.load_recent_data(days)
+
+    def clear_cache(self) -> None:
+        """Forgets the stored candles of this series."""
+        if self._store is not None:
+            self._store.clear(self.series)
+
+    def _through_store(self, store: CandleStore, span: Span, now: int) -> pd.DataFrame:
+        """Fetch what the store lacks, then read it all from there."""
+        for _ in range(3):
+            for missing in self._to_fetch(store, span):
+                for page, known in self._pages(missing, now):
+                    at_tail = known[1] > span[1] - _REVISED * self._step
+                    store.write(self.series, page, known, self._wall() if at_tail else None)
+            frame = store.read(self.series, span)
+            if frame is not None:
+                return frame
+        raise InvalidCandles(
+            f"stored candles of {self.series} under {store.root} stay unreadable; clear the cache"
+        )
+
+    def _to_fetch(self, store: CandleStore, span: Span) -> list[Span]:
+        """Spans never asked for; and the newest stored candles when they are due for another look."""
+        coverage = store.coverage(self.series)
+        missing = coverage.missing(span)
+        known_to = max((high for _, high in coverage.spans), default=0)
+        tail = (max(span[0], known_to - _REVISED * self._step), min(span[1], known_to))
+        if tail[0] >= tail[1]:
+            return missing
+        if missing and missing[-1][0] == tail[1]:
+            return [*missing[:-1], (tail[0], missing[-1][1])]
+        due = self._wall() - coverage.tail_read_at > self.cache_ttl
+        return [*missing, tail] if due else missing
+
+    def _pages(self, span: Span, now: int) -> Iterator[tuple[pd.DataFrame, Span]]:
+        """Pages of a span, each with the span it settles; the open candle is never among them."""
+        low, high = span
+        while low < high:
+            page = self._page(low, high)
+            page = page[page.index < pd.Timestamp(high, unit="ms", tz="UTC")]
+            full = len(page) == _PAGE
+            last = int(page.index[-1].timestamp() * 1000) + self._step if len(page) else low
+            # A candle may reach the exchange's archive a moment late: near now only what came is known.
+            settled = last if full else max(last, min(high, now - _REVISED * self._step))
+            if settled > low:
+                yield page, (low, settled)
+            if not full:
+                return
+            low = last
+
+    def _page(self, low: int, high: int) -> pd.DataFrame:
+        """One page, sound; a gap in it is asked for once more before it is believed."""
+        limit = min(_PAGE, (high - low) // self._step)
+        page = self._klines(low, high, limit)
+        for gap in find_gaps(pd.DatetimeIndex(page.index), self.series):
+            first = int(gap.first.timestamp() * 1000)
+            again = self._klines(first, first + gap.count * self._step, min(_PAGE, gap.count))
+            if len(again):
+                log.warning(
+                    "candles_came_late", series=str(self.series), first=str(gap.first), rows=len(again)
+                )
+                page = pd.concat([page, again]).sort_index()
+        return page
+
+    def _klines(self, low: int, high: int, limit: int) -> pd.DataFrame:
+        from clm.market.vendor import candles_of
+
+        def checked(answer: Any) -> pd.DataFrame:
+            frame = candles_of(answer, self.series, self.base_url)
+            validate(frame, self.series)
+            return frame
+
+        frame: pd.DataFrame = self._ask(
+            "get_klines", checked, symbol=self.series.symbol, interval=self.series.interval, startTime=low,
+            endTime=high - 1, limit=limit,
+        )  # fmt: skip
+        return frame
+
+    def _ask(self, method: str, check: Callable[[Any], Any] = lambda answer: answer, **params: Any) -> Any:
+        """One call of the vendor's client, paced, retried while that may help, its errors made ours."""
+        # python-binance takes most of a second to import; whoever only builds a client does not pay for it.
+        from clm.market.vendor import TRANSLATED, translate
+
+        for attempt in self._pace.retries():
+            with attempt:
+                client = self._client()
+                try:
+                    answer = getattr(client, method)(**params)
+                    self._pace.after(client.response.headers)
+                except TRANSLATED as exc:
+                    raise translate(exc, self.series, self.base_url) from exc
+                return check(answer)
+        raise ExchangeUnavailable(f"{self.base_url} was not asked at all: no attempts are allowed")
+
+    def _client(self) -> Client:
+        """This thread's client; a session is not to be shared between threads."""
+        client: Client | None = getattr(self._local, "client", None)
+        if client is None:
+            from binance.client import Client as BinanceClient
+
+            client = BinanceClient(ping=False, requests_params={"timeout": _CONNECT_AND_READ_SECONDS})
+            client.API_URL = f"{self.base_url}/api"
+            self._local.client = client
+        return client
+
+    def _tell(self, report: CandleReport) -> None:
+        if report.gaps:
+            log.info(
+                "candles_missing", series=str(self.series), gaps=len(report.gaps), candles=report.missing,
+                longest=str(max(report.gaps, key=lambda gap: gap.count)),
+            )  # fmt: skip
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

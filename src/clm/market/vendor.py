@@ -1,0 +1,95 @@
+"""python-binance's errors and answers, translated to ours in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import requests
+from binance import exceptions as vendor
+
+from clm.core.domain import Series
+from clm.core.errors import (
+    ClmError,
+    ExchangeBanned,
+    ExchangeRejected,
+    ExchangeUnavailable,
+    RateLimited,
+    UnknownInterval,
+    UnknownSymbol,
+)
+
+#: Fields of a kline we keep, by their place in the exchange's row.
+_FIELDS = {
+    "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "quote_volume": 7, "taker_buy_base": 9,
+    "trades": 8,
+}  # fmt: skip
+_ROW_LENGTH = 12
+
+#: What python-binance and requests may raise from a public REST call; a test enumerates their classes.
+TRANSLATED: tuple[type[Exception], ...] = (
+    vendor.BinanceAPIException,
+    vendor.BinanceRequestException,
+    requests.exceptions.RequestException,
+    AttributeError,
+)
+
+
+def translate(error: Exception, series: Series, url: str) -> ClmError:
+    """Our error for the vendor's."""
+    match error:
+        case vendor.BinanceAPIException():
+            return _of_answer(error, series, url)
+        case vendor.BinanceRequestException():
+            return ExchangeUnavailable(f"{url} answered with something that is not JSON")
+        case requests.exceptions.Timeout():
+            return ExchangeUnavailable(f"{url} did not answer in time")
+        case requests.exceptions.InvalidURL() | requests.exceptions.InvalidSchema():
+            return ExchangeRejected(f"{url} is not an address of an exchange")
+        case requests.exceptions.RequestException():
+            return ExchangeUnavailable(f"{url} cannot be reached: {type(error).__name__}")
+        case _:
+            return ExchangeUnavailable(f"{url} answered with an error that python-binance cannot read")
+
+
+def _of_answer(error: vendor.BinanceAPIException, series: Series, url: str) -> ClmError:
+    status, code = int(error.status_code), error.code
+    after = _seconds(error.response.headers.get("Retry-After"))
+    if status == 418:
+        wait = f" for {after:.0f} s" if after is not None else ""
+        return ExchangeBanned(f"{url} has banned this address{wait}; asking on would lengthen it", after)
+    if status in (403, 429):
+        return RateLimited(f"{url} asks us to slow down", after)
+    if status >= 500:
+        return ExchangeUnavailable(f"{url} answered with HTTP {status}")
+    if code == -1121:
+        return UnknownSymbol("symbol", series.symbol, f"a symbol that {url} lists")
+    if code == -1120:
+        return UnknownInterval("interval", series.interval, f"an interval that {url} offers")
+    if not code:
+        return ExchangeUnavailable(f"{url} answered with HTTP {status} and something that is not JSON")
+    return ExchangeRejected(f"{url} refused the request: {error.message} (code {code})", code)
+
+
+def candles_of(answer: Any, series: Series, url: str) -> pd.DataFrame:
+    """A page of klines as a frame, in its own order. Raises ExchangeUnavailable for what is no such page."""
+    if not isinstance(answer, list) or any(
+        not isinstance(row, list) or len(row) != _ROW_LENGTH for row in answer
+    ):
+        what = "an empty body" if answer == {} else "something that is no list of candles"
+        raise ExchangeUnavailable(f"{url} answered with {what} for {series}")
+    try:
+        opens = np.array([int(row[0]) for row in answer], dtype="int64")
+        columns = {name: np.array([float(row[i]) for row in answer]) for name, i in _FIELDS.items()}
+    except (ValueError, TypeError) as exc:
+        raise ExchangeUnavailable(f"{url} answered with a candle that holds no numbers ({exc})") from exc
+    index = pd.DatetimeIndex(opens.astype("datetime64[ms]"), name="open_time").tz_localize("UTC")
+    return pd.DataFrame({**columns, "trades": columns["trades"].astype("int64")}, index=index, copy=False)
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
