@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import CANDLE_COLUMNS, INTERVALS
+from clm.core.domain import CANDLE_COLUMNS, INTERVALS, Series
 from clm.core.errors import BadInput
 
 Row = list[int | str]
@@ -162,16 +162,16 @@ def _walked(whole: Mapping[str, float], elapsed: float, seed: list[int]) -> dict
     }
 
 
-def merge(tapes: Iterable[tuple[str, str, pd.DataFrame]], seed: int = 0) -> Market:
-    """A market of (symbol, interval, candle frame); frames of one series are joined, the later wins."""
-    frames: dict[tuple[str, str], list[pd.DataFrame]] = {}
-    for symbol, interval, frame in tapes:
-        frames.setdefault((symbol, interval), []).append(frame)
+def merge(tapes: Iterable[tuple[Series, pd.DataFrame]], seed: int = 0) -> Market:
+    """A market of candle frames; frames of one series are joined, the later wins."""
+    frames: dict[Series, list[pd.DataFrame]] = {}
+    for series, frame in tapes:
+        frames.setdefault(series, []).append(frame)
     stored: dict[str, dict[str, Tape]] = {}
-    for (symbol, interval), parts in sorted(frames.items()):
+    for series, parts in frames.items():
         joined = pd.concat(parts) if len(parts) > 1 else parts[0]
         joined = joined[~joined.index.duplicated(keep="last")].sort_index()
-        stored.setdefault(symbol, {})[interval] = Tape.of(joined, STEP_MS[interval])
+        stored.setdefault(series.symbol, {})[series.interval] = Tape.of(joined, STEP_MS[series.interval])
     return Market(stored, seed)
 
 

@@ -44,8 +44,7 @@ def simulate_market(
         raise BadInput("signal", signal, "a share of variance from 0 to below 1; 0.02 = 2 %")
     if not symbols:
         raise BadInput("symbols", list(symbols), "at least one symbol")
-    for symbol in symbols:
-        Series(symbol, interval)
+    every = [Series(symbol, interval) for symbol in symbols]
     opens = pd.date_range(
         utc(start), utc(end), freq=pd.Timedelta(milliseconds=STEP_MS[interval]), inclusive="left"
     )
@@ -56,13 +55,13 @@ def simulate_market(
     shared_z, shared_g = _stream(seed, 0), _stream(seed, 1)
     common_z, common_g = _student(shared_z, n), shared_g.standard_normal(n)
     frames = []
-    for number, symbol in enumerate(symbols):
+    for number, series in enumerate(every):
         own = [_stream(seed, 10 * (number + 1) + k) for k in range(6)]
         z = np.sqrt(0.6) * common_z + np.sqrt(0.4) * _student(own[0], n)
         g = np.sqrt(0.3) * common_g + np.sqrt(0.7) * own[1].standard_normal(n)
         latent: FloatArray = lfilter([np.sqrt(1 - 0.7**2)], [1, -0.7], g)
         first = _FIRST_PRICES[number % len(_FIRST_PRICES)]
-        frames.append((symbol, interval, _candles(opens, interval, z, latent, sign, signal, first, own)))
+        frames.append((series, _candles(opens, interval, z, latent, sign, signal, first, own)))
     return merge(frames, seed)
 
 
