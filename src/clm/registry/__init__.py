@@ -1,0 +1,1 @@
+"""Versions, runs and decisions in a SQL database, model files beside it."""
