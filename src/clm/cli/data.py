@@ -19,4 +19,32 @@ def import_dumps(
     as_json: Json = False,
 ) -> None:
     """Read Binance's public dump files into the candle store."""
-    raise NotImplementedError
+    from clm.market.dumps import import_candles
+    from clm.market.store import CandleStore
+    from clm.settings import Settings
+
+    store = CandleStore(Settings.load().data_dir)
+    imported = import_candles(path, store, mend=repair)
+    if as_json:
+        return print_json(
+            [
+                {
+                    "series": part.series, "files": part.files, "first": part.first, "last": part.last,
+                    "rows": part.report.rows, "gaps": [str(gap) for gap in part.report.gaps],
+                    "without_trades": part.report.without_trades, "dropped": part.report.dropped,
+                }
+                for part in imported
+            ]
+        )  # fmt: skip
+    for part in imported:
+        report = part.report
+        typer.echo(
+            f"{part.series}: {report.rows:,} candles from {part.files} files, {part.first:%Y-%m-%d %H:%M} to "
+            f"{part.last:%Y-%m-%d %H:%M} UTC; {len(report.gaps)} gaps with {report.missing} missing candles, "
+            f"{report.without_trades} without trades, {len(report.dropped)} rows left out"
+        )
+        for gap in report.gaps:
+            typer.echo(f"  gap       {gap}")
+        for line in report.dropped:
+            typer.echo(f"  left out  {line}")
+    return typer.echo(f"stored in {store.root}")

@@ -58,13 +58,13 @@ def _walk(folder: Path) -> None:
     from clm.bootstrap import Application
     from clm.exchange.clock import ExchangeClock
     from clm.exchange.server import ExchangeServer
-    from clm.exchange.simulate import SimulatedMarket
+    from clm.exchange.simulate import simulate_market
     from clm.settings import Settings
     from clm.telemetry import set_up_logging
 
     set_up_logging("warning")
-    market = SimulatedMarket(
-        symbols=("BTCUSDT",), interval="15m", start=_START - _HISTORY, end=_START + _FUTURE, seed=7,
+    market = simulate_market(
+        ("BTCUSDT",), "15m", start=_START - _HISTORY, end=_START + _FUTURE, seed=7,
         signal=0.05, regime_changes=(_REGIME_CHANGE,),
     )  # fmt: skip
     clock = ExchangeClock(_START, speed=0)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -53,11 +54,13 @@ def exchange(
     days: Annotated[float, typer.Option(help="Simulated history before --start-time, days.")] = 500,
     signal: Annotated[float, typer.Option(help="Attainable R² of the simulated signal, 0.02 = 2 %.")] = 0.02,
     regime_change: Annotated[
-        list[datetime] | None, typer.Option(help="When the signal turns its sign, UTC; repeatable.")
+        list[datetime] | None,
+        typer.Option(formats=_TIMES, help="When the signal turns its sign, UTC; repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the simulated market and the fault plan.")] = 0,
     start_time: Annotated[
-        datetime | None, typer.Option(help="The exchange's clock begins here, UTC; default: now.")
+        datetime | None,
+        typer.Option(formats=_TIMES, help="The exchange's clock begins here, UTC; default: now."),
     ] = None,
     speed: Annotated[float, typer.Option(help="Exchange seconds per second; 0: stands still.")] = 1.0,
     latency: Annotated[float, typer.Option(help="Seconds added to every answer.")] = 0.0,
@@ -67,4 +70,42 @@ def exchange(
     port: Annotated[int, typer.Option(help="Port; 0: any free one.")] = 8765,
 ) -> None:
     """Run a local exchange that speaks Binance's public REST: replayed or simulated candles, own clock."""
-    raise NotImplementedError
+    from datetime import UTC, timedelta
+
+    from clm.core.errors import BadInput
+    from clm.exchange.clock import ExchangeClock
+    from clm.exchange.faults import FaultPlan
+    from clm.exchange.replay import read_market
+    from clm.exchange.server import ExchangeServer
+    from clm.exchange.simulate import simulate_market
+
+    begin = _in_utc(start_time) if start_time is not None else datetime.now(UTC)
+    if (replay is None) == (not simulate):
+        raise BadInput("--replay, --simulate", "both" if simulate else "neither", "exactly one of the two")
+    if replay is not None:
+        market = read_market(replay, seed)
+    else:
+        market = simulate_market(
+            tuple(name.strip() for name in symbols.split(",") if name.strip()), interval,
+            start=begin - timedelta(days=days), end=begin + timedelta(days=days), seed=seed, signal=signal,
+            regime_changes=tuple(_in_utc(moment) for moment in regime_change or ()),
+        )  # fmt: skip
+    server = ExchangeServer(
+        market, ExchangeClock(begin, speed), faults=FaultPlan.parse(faults, seed=seed), latency=latency,
+        weight_limit=weight_limit, host=host, port=port,
+    )  # fmt: skip
+    kind = f"replaying {replay}" if replay is not None else f"simulating with seed {seed}"
+    typer.echo(
+        f"exchange at {server.url}: {kind}, {', '.join(market.symbols())}; its clock begins at "
+        f"{begin:%Y-%m-%d %H:%M} UTC and runs {speed:g} s a second (Ctrl-C stops it)",
+        err=True,
+    )
+    typer.echo(f"use it with CLM_BINANCE_URL={server.url}", err=True)
+    server.serve_forever()
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """A time given without a zone is UTC."""
+    from datetime import UTC
+
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

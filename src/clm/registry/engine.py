@@ -53,9 +53,12 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 
     Raises DatabaseUnavailable, StorageFailed; IntegrityError is the caller's to explain.
     """
-    with _ours(engine), engine.connect() as connection:
-        with connection.execution_options(clm_writing=True).begin():
-            yield connection
+    with (
+        _ours(engine),
+        engine.connect().execution_options(clm_writing=True) as connection,
+        connection.begin(),
+    ):
+        yield connection
 
 
 @contextmanager
