@@ -131,7 +131,8 @@ class Application:
                 reports.append(report)
             except ClmError as error:
                 errors[series] = str(error)
-        return CycleOutcome(report_view(reports, errors), _failure(reports, errors))
+        view = report_view(reports, errors, request.models or self.models)
+        return CycleOutcome(view, _failure(reports, errors))
 
     def clear_cache(self) -> None:
         """Drops cached candles and what is held in memory. Raises RunInProgress while a run is under way."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 
+import stamina
 import structlog
+from stamina.instrumentation import RetryDetails
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -34,3 +36,12 @@ def set_up_logging(level: str = "info", fmt: str = "console") -> None:
         stream=sys.stderr,
         format="%(levelname)s %(name)s: %(message)s",
     )
+    stamina.instrumentation.set_on_retry_hooks([_say_retry])
+
+
+def _say_retry(details: RetryDetails) -> None:
+    """One line a reader understands, instead of the wrapped call's internals."""
+    structlog.get_logger().warning(
+        "trying_again", cause=str(details.caused_by), attempt=details.retry_num + 1,
+        wait_seconds=round(details.wait_for, 1),
+    )  # fmt: skip

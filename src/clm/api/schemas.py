@@ -15,7 +15,8 @@ REPORT = {
     "promoted_models": [],
     "evaluations": [
         {"symbol": "BTCUSDT", "interval": "1h", "model_type": "xgboost", "role": "candidate",
-         "n_samples": 720, "metrics": {"rmse": 0.00552, "mae": 0.0037, "directional_accuracy": 0.517, "r2": 0.0011}},
+         "n_samples": 720,
+         "metrics": {"rmse": 0.00552, "mae": 0.0037, "directional_accuracy": 0.517, "r2": 0.0011}},
     ],
     "shadow_tests": [
         {"symbol": "BTCUSDT", "interval": "1h", "model_type": "xgboost", "n_samples": 24, "passed": True,

@@ -147,6 +147,12 @@ class ContinuousLearningManager:
                 f"{self.series}: the exchange has no candle between {start:%Y-%m-%d} "
                 f"and {timeline.now:%Y-%m-%d %H:%M} UTC"
             )
+        newest = utc(pd.DatetimeIndex(candles.index)[-1]) + self.series.step
+        if newest <= timeline.shadow.start:
+            raise InsufficientData(
+                f"{self.series}: the newest candle closed at {newest:%Y-%m-%d %H:%M} UTC, before the last "
+                f"{self.timeline_rule.shadow}; the exchange no longer trades it, or lags behind its own clock"
+            )
         return candles
 
     def _trigger(self, model_type: str, now: datetime) -> str | None:

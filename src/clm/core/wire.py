@@ -66,10 +66,13 @@ def run_view(run: Run) -> dict[str, Any]:
     return view
 
 
-def report_view(reports: Sequence[RetrainReport], errors: Mapping[Series, str]) -> dict[str, Any]:
+def report_view(
+    reports: Sequence[RetrainReport], errors: Mapping[Series, str], models: Sequence[str]
+) -> dict[str, Any]:
     """Several series' reports as one: the guide's keys on top, each series' own under `by_series`.
 
-    errors: why a whole series failed. Entries of the merged lists carry their symbol and interval.
+    errors: why a series failed as a whole, which fails all of `models` there. Entries of the merged lists
+    carry their symbol and interval.
     """
     started = min((r.triggered_at for r in reports), default=None)
     ended = max((r.completed_at for r in reports), default=None)
@@ -97,7 +100,7 @@ def report_view(reports: Sequence[RetrainReport], errors: Mapping[Series, str]) 
         _add_failures(merged["failed_models"], report.series, report.failed_models, several)
         merged["by_series"][str(report.series)] = own
     for series, error in errors.items():
-        _add_failures(merged["failed_models"], series, {"*": error}, several)
+        _add_failures(merged["failed_models"], series, dict.fromkeys(models, error), several)
         merged["by_series"][str(series)] = {"error": error}
     return merged
 

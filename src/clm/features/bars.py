@@ -1,9 +1,9 @@
 """One gap-free run of candles as arrays, and the windows every feature is made of.
 
 Everything here looks back over a finite window: the value at t is a function of the last so many candles and
-of nothing before them (exponential weights are cut off and renormalised). Sums run forward (TA-Lib), so that
-what comes after t can not change the value at t by a single bit. The first values of a run, where a window
-is not full yet, are placeholders; the engineer cuts them off by each feature's look-back.
+of nothing before or after them, to the last bit. (A running sum would drag rounding errors along for ever,
+and leave crumbs where a window holds but zeros.) The first values of a run, where a window is not full
+yet, are placeholders; the engineer cuts them off by each feature's look-back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import talib
-from scipy.signal import lfilter
 
 from clm.core.domain import FloatArray
 
@@ -93,9 +92,28 @@ def filled(values: FloatArray) -> FloatArray:
     return np.nan_to_num(values, copy=False, nan=0.0)
 
 
+def window_sum(values: FloatArray, n: int, decay: float = 1.0) -> FloatArray:
+    """Σ decay^k x[t−k] over the last n values, each window added up on its own.
+
+    Sums over 1, 2, 4, … values are made by doubling and joined as the binary digits of n say: log₂ n passes,
+    and rounding that depends on the window's own values only.
+    """
+    total = np.zeros(len(values))
+    block, size, covered = values, 1, 0
+    while True:
+        if n & size:
+            total[covered:] += decay**covered * block[: len(values) - covered]
+            covered += size
+        if covered == n or covered >= len(values):
+            return total
+        doubled = block.copy()
+        doubled[size:] += decay**size * block[:-size]
+        block, size = doubled, 2 * size
+
+
 def mean(values: FloatArray, n: int) -> FloatArray:
     """Mean of the last n values."""
-    return filled(talib.SUM(values, n)) / n
+    return window_sum(values, n) / n
 
 
 def ratio(a: FloatArray, b: FloatArray, neutral: float = 0.0) -> FloatArray:
@@ -116,18 +134,15 @@ def log_ratio(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def ewma(values: FloatArray, decay: float, n: int) -> FloatArray:
-    """Σ decay^k x[t−k] / Σ decay^k over the last n values, by one recursion that forgets what leaves."""
-    leaving = np.zeros(n + 1)
-    leaving[0], leaving[n] = 1.0, -(decay**n)
-    total: FloatArray = lfilter(leaving, [1.0, -decay], values)
-    return total * ((1 - decay) / (1 - decay**n))
+    """Σ decay^k x[t−k] / Σ decay^k over the last n values."""
+    return window_sum(values, n, decay) * ((1 - decay) / (1 - decay**n))
 
 
 def correlation(a: FloatArray, b: FloatArray, n: int) -> FloatArray:
     """Pearson's correlation over the last n values, within ±1; 0 where one of them stands still."""
     mean_a, mean_b = mean(a, n), mean(b, n)
-    covariance = mean(a * b, n) - mean_a * mean_b
-    spread = np.maximum(mean(a * a, n) - mean_a**2, 0) * np.maximum(mean(b * b, n) - mean_b**2, 0)
-    scale = mean(a * a, n) * mean(b * b, n)
-    standing = spread <= 1e-18 * scale
-    return np.clip(np.where(standing, 0.0, covariance / np.sqrt(np.where(standing, 1.0, spread))), -1, 1)
+    square_a, square_b = mean(a * a, n), mean(b * b, n)
+    spread_a, spread_b = square_a - mean_a**2, square_b - mean_b**2
+    moves = (spread_a > 1e-12 + 1e-10 * square_a) & (spread_b > 1e-12 + 1e-10 * square_b)
+    spread = np.sqrt(np.where(moves, spread_a * spread_b, 1.0))
+    return np.clip(np.where(moves, (mean(a * b, n) - mean_a * mean_b) / spread, 0.0), -1, 1)

@@ -128,10 +128,16 @@ def _cci(n: int) -> Feature:
 
 
 def _mfi(n: int) -> Feature:
-    return Feature(
-        f"mfi_{n}", "momentum", n,
-        lambda b: filled(talib.MFI(b.high, b.low, b.close, b.volume, n)) / 50 - 1,
-    )  # fmt: skip
+    """Money flow: (money of rising − of falling candles) / all, by typical price, within ±1."""
+
+    def money_flow(b: Bars) -> FloatArray:
+        typical = (b.high + b.low + b.close) / 3
+        rising = np.zeros(len(typical))
+        rising[1:] = np.sign(typical[1:] - typical[:-1])
+        money = typical * b.volume
+        return ratio(mean(rising * money, n), mean(np.abs(rising) * money, n))
+
+    return Feature(f"money_flow_{n}", "momentum", n, money_flow)
 
 
 def _up_share(n: int) -> Feature:
