@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,21 +44,33 @@ def test_upgrading_twice_changes_nothing(db_url: str) -> None:
     assert upgrade(db_url) == upgrade(db_url) == HEAD
 
 
-def _upgrade_when_told(url: str, gate: object) -> None:
-    gate.wait()  # type: ignore[attr-defined]
-    upgrade(url)
+_UPGRADE_WHEN_TOLD = """
+import sys
+from clm.registry.migrate import upgrade
+print("ready", flush=True)
+sys.stdin.readline()
+upgrade(sys.argv[1])
+"""
 
 
 def test_processes_that_open_an_empty_database_at_once_upgrade_it_once(db_url: str) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    gate = spawn.Barrier(3)
-    children = [spawn.Process(target=_upgrade_when_told, args=(db_url, gate)) for _ in range(3)]
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", _UPGRADE_WHEN_TOLD, db_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
     for child in children:
-        child.start()
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
     for child in children:
-        child.join(60)
+        assert child.stdin is not None
+        child.stdin.write(b"go\n")
+        child.stdin.flush()
+    for child in children:
+        child.communicate(timeout=60)
 
-    assert [child.exitcode for child in children] == [0, 0, 0]
+    assert [child.returncode for child in children] == [0, 0, 0]
     engine = open_engine(db_url)
     with reading(engine) as connection:
         assert connection.execute(sa.text(f"SELECT count(*) FROM {VERSION_TABLE}")).scalar() == 1
@@ -70,8 +83,9 @@ def test_a_database_of_a_newer_clm_is_left_alone(db_url: str, tmp_path: Path) ->
     with writing(engine) as connection:
         connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
 
-    with pytest.raises(DatabaseTooNew, match=r"9999.*0001"):
-        SQLModelRegistry(db_url, tmp_path, series=BTC).get_active("xgboost")
+    with SQLModelRegistry(db_url, tmp_path, series=BTC) as registry:
+        with pytest.raises(DatabaseTooNew, match=r"9999.*0001"):
+            registry.get_active("xgboost")
     with pytest.raises(DatabaseTooNew):
         ensure_schema(engine)
 
