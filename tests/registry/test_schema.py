@@ -83,9 +83,10 @@ def test_a_database_of_a_newer_clm_is_left_alone(db_url: str, tmp_path: Path) ->
     with writing(engine) as connection:
         connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
 
-    with SQLModelRegistry(db_url, tmp_path, series=BTC) as registry:
-        with pytest.raises(DatabaseTooNew, match=r"9999.*0001"):
-            registry.get_active("xgboost")
+    registry = SQLModelRegistry(db_url, tmp_path, series=BTC)
+    with pytest.raises(DatabaseTooNew, match=r"9999.*0001"):
+        registry.get_active("xgboost")
+    registry.close()
     with pytest.raises(DatabaseTooNew):
         ensure_schema(engine)
 

@@ -36,8 +36,9 @@ def simulate_market(
     signal: float = 0.02,
     regime_changes: Sequence[datetime] = (),
 ) -> Market:
-    """Candles from `start` to before `end`. signal: attainable R² of the next candle's return, 0.02 = 2 %.
+    """Candles from the one that holds `start` to before `end`.
 
+    signal: attainable R² of the next candle's return, 0.02 = 2 %.
     The same seed, start and symbols give the same candles, however far the end lies.
     """
     if not 0 <= signal < 1:
@@ -45,9 +46,8 @@ def simulate_market(
     if not symbols:
         raise BadInput("symbols", list(symbols), "at least one symbol")
     every = [Series(symbol, interval) for symbol in symbols]
-    opens = pd.date_range(
-        utc(start), utc(end), freq=pd.Timedelta(milliseconds=STEP_MS[interval]), inclusive="left"
-    )
+    step = pd.Timedelta(milliseconds=STEP_MS[interval])
+    opens = pd.date_range(pd.Timestamp(utc(start)).floor(step), utc(end), freq=step, inclusive="left")
     if len(opens) == 0:
         raise BadInput("end", end.isoformat(), f"after the start, {start.isoformat()}")
     sign = _signs(opens, regime_changes)

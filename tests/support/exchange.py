@@ -1,0 +1,46 @@
+"""The local exchange for tests: a real HTTP server in a thread, its clock set by hand."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+import pandas as pd
+
+from clm.core.domain import Series
+from clm.exchange.clock import ExchangeClock
+from clm.exchange.market import Market, merge
+from clm.exchange.server import ExchangeServer
+from clm.exchange.simulate import simulate_market
+from clm.market.pace import Pace
+from support.candles import random_walk
+
+NOW = datetime(2024, 6, 1, 0, 30, tzinfo=UTC)
+#: Retries without waiting; what would have been slept is thrown away.
+QUICK = Pace(first_wait=0.001, sleep=lambda seconds: None)
+
+
+@cache
+def simulated(days: int = 420, seed: int = 1, signal: float = 0.04, interval: str = "1h") -> Market:
+    """BTCUSDT and ETHUSDT up to a month after NOW."""
+    end = NOW + timedelta(days=30)
+    return simulate_market(
+        ("BTCUSDT", "ETHUSDT"), interval, start=end - timedelta(days=days), end=end, seed=seed, signal=signal
+    )
+
+
+def market_of(candles: pd.DataFrame, symbol: str = "BTCUSDT", interval: str = "1h") -> Market:
+    """A market that trades exactly these candles."""
+    return merge([(Series(symbol, interval), candles)])
+
+
+def walk_market(rows: int = 3500, seed: int = 0) -> tuple[Market, pd.DataFrame]:
+    """A random walk's market that ends at NOW's hour, and its candles."""
+    start = pd.Timestamp(NOW).floor("h") - pd.Timedelta(hours=rows - 1)
+    candles = random_walk(rows, seed=seed, start=str(start.tz_localize(None)))
+    return market_of(candles), candles
+
+
+def serving(market: Market, now: datetime = NOW) -> ExchangeServer:
+    """The exchange at `now`, its clock standing still."""
+    return ExchangeServer(market, ExchangeClock(now, speed=0))
