@@ -1,21 +1,23 @@
 """What the exchange trades: stored candles per symbol, served as Binance serves klines.
 
-Nothing of a candle that has not opened is ever served. The candle that is open is served as a partial one: it
-walks from its open over its two extremes to its close, at times only the market's seed knows, so that before
-it closes its values are not the final ones and cannot be reckoned from them. (A replayed candle has no better
-path; the real one is not in the data.)
+Nothing of a candle that has not opened is ever served; the one that is open comes as far as it has been
+traded (see `partial`). Closed candles are final.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import CANDLE_COLUMNS, INTERVALS, Series
+from clm.core.domain import CANDLE_COLUMNS, INTERVALS, FloatArray, Series
 from clm.core.errors import BadInput
+from clm.exchange.partial import partial_candle
+
+IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 Row = list[int | str]
 _SUMMED = ("volume", "quote_volume", "taker_buy_base", "trades")
@@ -24,17 +26,25 @@ STEP_MS: Mapping[str, int] = {name: int(step.total_seconds() * 1000) for name, s
 
 @dataclass(frozen=True)
 class Tape:
-    """Candles of one symbol at one step; opens: int64 milliseconds, ascending; columns: arrays by name."""
+    """Candles of one symbol at one step, ascending; columns: arrays by name.
+
+    Int64 milliseconds: opens, the stamps; starts, when trading began in each; ends, from when it is final.
+    """
 
     step: int
-    opens: np.ndarray[tuple[int], np.dtype[np.int64]]
-    columns: Mapping[str, np.ndarray[tuple[int], np.dtype[np.float64]]]
+    opens: IntArray
+    starts: IntArray
+    ends: IntArray
+    columns: Mapping[str, FloatArray]
 
     @classmethod
     def of(cls, candles: pd.DataFrame, step: int) -> Tape:
-        """A tape of a candle frame."""
-        opens = pd.DatetimeIndex(candles.index).as_unit("ms").asi8
-        return cls(step, opens, {c: candles[c].to_numpy(dtype=np.float64) for c in CANDLE_COLUMNS})
+        """A tape of a candle frame. A candle that an outage cut short ends where the next one opens."""
+        opens: IntArray = pd.DatetimeIndex(candles.index).as_unit("ms").asi8
+        ends = opens + step
+        ends[:-1] = np.minimum(ends[:-1], opens[1:])
+        columns = {c: candles[c].to_numpy(dtype=np.float64) for c in CANDLE_COLUMNS}
+        return cls(step, opens, opens, ends, columns)
 
     def grouped(self, step: int) -> Tape:
         """The same candles at a multiple of the step."""
@@ -48,10 +58,18 @@ class Tape:
             "high": np.maximum.reduceat(self.columns["high"], first),
             "low": np.minimum.reduceat(self.columns["low"], first),
         }
-        return Tape(step, bucket[first], columns)
+        # Its first hours may be missing, and a candle off the grid may end after its group does.
+        ends = np.maximum(bucket[first] + step, self.ends[last])
+        return Tape(step, bucket[first], self.opens[first], ends, columns)
 
     def candle(self, i: int) -> dict[str, float]:
         return {name: float(values[i]) for name, values in self.columns.items()}
+
+    @cached_property
+    def places(self) -> tuple[int, int]:
+        """Decimal places of the prices and of the volume, 0 to 8 each."""
+        prices = max(_places(self.columns[name]) for name in ("open", "high", "low", "close"))
+        return prices, _places(self.columns["volume"])
 
 
 @dataclass(frozen=True)
@@ -81,16 +99,17 @@ class Market:
         With a start the first `limit` rows from it, without one the last `limit` up to the end.
         """
         tape, step = self._tape(symbol, interval), STEP_MS[interval]
-        newest = now if end is None else min(end, now)
-        high = int(np.searchsorted(tape.opens, newest, side="right"))
+        high = int(np.searchsorted(tape.starts, now, side="right"))
+        if end is not None:
+            high = min(high, int(np.searchsorted(tape.opens, end, side="right")))
         low = 0 if start is None else int(np.searchsorted(tape.opens, start, side="left"))
         low, high = (low, min(high, low + limit)) if start is not None else (max(0, high - limit), high)
         rows = []
         for i in range(low, high):
             opened = int(tape.opens[i])
-            open_now = opened + step > now
+            open_now = now < tape.ends[i]
             candle = self._partial(symbol, interval, opened, now) if open_now else tape.candle(i)
-            rows.append(_row(opened, step, candle))
+            rows.append(_row(opened, min(step, int(tape.ends[i]) - opened), candle))
         return rows
 
     def _base(self, symbol: str, interval: str) -> str | None:
@@ -114,16 +133,17 @@ class Market:
     def _partial(self, symbol: str, interval: str, opened: int, now: int) -> dict[str, float]:
         """The candle that opened at `opened`, as far as it has come."""
         base = self.tapes[symbol][self._base(symbol, interval) or interval]
-        low, high = np.searchsorted(base.opens, (opened, now), side="right")
+        last = max(opened, min(now, opened + STEP_MS[interval] - 1))
         low = int(np.searchsorted(base.opens, opened, side="left"))
+        high = int(np.searchsorted(base.opens, last, side="right"))
         parts = []
-        for i in range(low, int(high)):
-            at = int(base.opens[i])
+        for i in range(low, high):
+            at, ends = int(base.opens[i]), int(base.ends[i])
             whole = base.candle(i)
-            closed = at + base.step <= now
-            parts.append(
-                whole if closed else _walked(whole, (now - at) / base.step, self._path_seed(symbol, at))
-            )
+            if now < ends:
+                elapsed = (now - at) / (ends - at)
+                whole = partial_candle(whole, elapsed, self._path_seed(symbol, at), *base.places)
+            parts.append(whole)
         merged = {name: sum(part[name] for part in parts) for name in _SUMMED}
         merged |= {
             "open": parts[0]["open"],
@@ -137,29 +157,12 @@ class Market:
         return [self.seed, opened // 1000, *symbol.encode()]
 
 
-def _walked(whole: Mapping[str, float], elapsed: float, seed: list[int]) -> dict[str, float]:
-    """`whole` after the fraction `elapsed` (0 to below 1) of its time."""
-    rng = np.random.default_rng(seed)
-    times = np.sort(rng.uniform(0.05, 0.95, 2))
-    extremes = [whole["high"], whole["low"]]
-    if rng.random() < 0.5:
-        extremes.reverse()
-    # Volume comes neither evenly nor at a rate that could be divided out.
-    pace = float(np.exp(rng.normal(0, 0.35, 1)[0]))
-    knots, levels = np.array([0.0, *times, 1.0]), np.array([whole["open"], *extremes, whole["close"]])
-    passed = levels[knots <= elapsed]
-    here = round(float(np.interp(elapsed, knots, levels)), 8)
-    done = elapsed**pace
-    return {
-        "open": whole["open"],
-        "close": here,
-        "high": max(here, float(passed.max())),
-        "low": min(here, float(passed.min())),
-        "volume": whole["volume"] * done,
-        "quote_volume": whole["quote_volume"] * done,
-        "taker_buy_base": whole["taker_buy_base"] * done,
-        "trades": float(int(whole["trades"] * done)),
-    }
+def _places(values: FloatArray) -> int:
+    """The fewest decimal places, at most eight, that write every value."""
+    for places in range(8):
+        if np.allclose(values, np.round(values, places), rtol=1e-13, atol=1e-11):
+            return places
+    return 8
 
 
 def merge(tapes: Iterable[tuple[Series, pd.DataFrame]], seed: int = 0) -> Market:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -59,7 +60,9 @@ class ExchangeServer:
 
     def serve_forever(self) -> None:
         """Answers until Ctrl-C."""
-        self._server.run(sockets=[self._socket])
+        # uvicorn hands the interrupt on once it has closed its connections.
+        with suppress(KeyboardInterrupt):
+            self._server.run(sockets=[self._socket])
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(
@@ -76,6 +79,7 @@ class ExchangeServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.exchange.stopping = True
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(5)
