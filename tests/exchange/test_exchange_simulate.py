@@ -157,3 +157,11 @@ def test_wrong_options_are_refused_by_name() -> None:
         tape(interval="7m")
     with pytest.raises(BadInput, match="timezone"):
         simulate_market(start=datetime(2024, 1, 1), end=START)
+
+
+def test_a_start_inside_a_candle_begins_with_that_candle() -> None:
+    inside = START + timedelta(minutes=30)
+
+    market = simulate_market(interval="1h", start=inside, end=START + timedelta(days=2))
+
+    assert market.tapes["BTCUSDT"]["1h"].opens[0] == int(START.timestamp() * 1000)
