@@ -140,7 +140,8 @@ class ContinuousLearningManager:
         return Material(self.series, now, timeline, candles, features)
 
     def _candles(self, timeline: Timeline) -> pd.DataFrame:
-        start = timeline.fit.start - self._features.warmup * self.series.step
+        # One more than the warm-up: the first row's candle closes, not opens, where the window begins.
+        start = timeline.fit.start - (self._features.warmup + 1) * self.series.step
         candles = self._data.load_training_data(start, timeline.now)
         if candles.empty:
             raise InsufficientData(
