@@ -140,17 +140,21 @@ def _holdout_r2(seed: int, features: QuantumFeatureEngineer) -> list[float]:
     return [float(e.metrics["r2"] or 0) for e in manager.run_full_cycle().evaluations]
 
 
+def _forecastable(r2: np.ndarray) -> bool:
+    """Whether the mean over seeds lies above zero by more than two standard errors, for either family."""
+    error = r2.std(axis=0, ddof=1) / np.sqrt(len(r2))
+    return bool((r2.mean(axis=0) > 2 * error).any())
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_random_walk_cannot_be_forecast() -> None:
-    """Over 20 seeds the holdout R² centres at or below zero; with a planted hint the same figure is above."""
+def test_a_random_walk_cannot_be_forecast_but_a_planted_hint_can() -> None:
+    """Over 20 seeds the holdout R² centres at or below zero; with a hint the very same check goes off."""
     ours = QuantumFeatureEngineer(use_advanced=False)
 
     honest = np.array([_holdout_r2(seed, ours) for seed in range(20)])
-    leaking = np.array([_holdout_r2(seed, _Peeking(use_advanced=False)) for seed in range(3)])
+    leaking = np.array([_holdout_r2(seed, _Peeking(use_advanced=False)) for seed in range(5)])
 
-    centre, error = honest.mean(axis=0), honest.std(axis=0) / np.sqrt(len(honest))
-    assert (centre - 2 * error <= 0).all(), (centre, error)
-    assert np.median(honest) <= 0.0005
-    assert honest.max() < 0.01
-    assert leaking.min() > 0.01
+    assert not _forecastable(honest), honest.mean(axis=0)
+    assert np.median(honest) <= 0
+    assert _forecastable(leaking)
