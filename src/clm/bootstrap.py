@@ -18,6 +18,7 @@ from clm.evaluation.evaluator import QuantumModelEvaluator
 from clm.features.engineer import QuantumFeatureEngineer
 from clm.jobs.supervisor import RunSupervisor
 from clm.market.binance import BinanceDataClient
+from clm.market.pace import Pace
 from clm.registry.runs import SQLRunStore
 from clm.registry.sql import SQLModelRegistry
 from clm.settings import Settings
@@ -39,11 +40,17 @@ class CycleOutcome:
 
 
 class Application:
-    """Everything built from one `Settings`. Building it opens nothing; a context manager to close it."""
+    """Everything built from one `Settings`. Building it opens nothing; a context manager to close it.
 
-    def __init__(self, settings: Settings) -> None:
+    interactive: somebody waits for the answer, so an exchange that is down or busy is an error at once; a
+    worker has patience instead.
+    """
+
+    def __init__(self, settings: Settings, *, interactive: bool = False) -> None:
         self.settings = settings
+        self._pace = Pace.interactive() if interactive else Pace()
         self._managers: dict[Series, ContinuousLearningManager] = {}
+        self._clients: dict[Series, BinanceDataClient] = {}
         self.models = plugins.require_model_types(settings.models)
 
     @cached_property
@@ -75,7 +82,12 @@ class Application:
         return wanted
 
     def data_client(self, series: Series) -> BinanceDataClient:
-        """A client with a candle store of its own series."""
+        """The client of one series, built once."""
+        if series not in self._clients:
+            self._clients[series] = self._build_client(series)
+        return self._clients[series]
+
+    def _build_client(self, series: Series) -> BinanceDataClient:
         return BinanceDataClient(
             symbol=series.symbol,
             interval=series.interval,
@@ -83,6 +95,7 @@ class Application:
             cache_ttl=self.settings.cache_ttl,
             base_url=self.settings.binance_url,
             data_dir=self.settings.data_dir,
+            pace=self._pace,
         )
 
     def manager(self, series: Series | None = None) -> ContinuousLearningManager:
@@ -145,6 +158,8 @@ class Application:
         """Ends children and connections that were opened."""
         if "supervisor" in self.__dict__:
             self.supervisor.close()
+        for client in self._clients.values():
+            client.close()
         if "registry" in self.__dict__:
             self.registry.close()
 

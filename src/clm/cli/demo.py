@@ -77,7 +77,7 @@ def _walk(folder: Path) -> None:
             schedule="off", log_level="warning",
             retrain_interval_days=7, training_preset="regularised", features="advanced",
         )  # fmt: skip
-        with Application(settings) as application:
+        with Application(settings, interactive=True) as application:
             _steps(application, clock)
 
 

@@ -25,7 +25,7 @@ def open_application() -> Application:
 
     settings = Settings.load()
     set_up_logging(settings.log_level, settings.log_format)
-    return Application(settings)
+    return Application(settings, interactive=True)
 
 
 def print_json(value: Any) -> None:

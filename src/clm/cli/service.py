@@ -36,7 +36,7 @@ def serve(
     if settings.schedule != "off":
         cron_trigger(settings.schedule)
     set_up_logging(settings.log_level, settings.log_format)
-    application = Application(settings)
+    application = Application(settings, interactive=True)
     application.registry.open()
     typer.echo(f"CLM on http://{settings.host}:{settings.port}/docs (Ctrl-C stops it)", err=True)
     uvicorn.run(

@@ -60,6 +60,7 @@ class BinanceDataClient:
         self._wall = wall
         self._step = int(self.series.step.total_seconds() * 1000)
         self._local = threading.local()
+        self._opened: list[Client] = []
 
     def server_time(self) -> datetime:
         answer = self._ask("get_server_time")
@@ -89,6 +90,12 @@ class BinanceDataClient:
 
     def load_validation_data(self, days: float) -> pd.DataFrame:
         return self.load_recent_data(days)
+
+    def close(self) -> None:
+        """Closes the connections of every thread; the next call opens new ones."""
+        opened, self._opened, self._local = self._opened, [], threading.local()
+        for client in opened:
+            client.close_connection()
 
     def clear_cache(self) -> None:
         """Forgets the stored candles of this series."""
@@ -186,11 +193,11 @@ class BinanceDataClient:
         """This thread's client; a session is not to be shared between threads."""
         client: Client | None = getattr(self._local, "client", None)
         if client is None:
-            from binance.client import Client as BinanceClient
+            from clm.market.vendor import open_client
 
-            client = BinanceClient(ping=False, requests_params={"timeout": _CONNECT_AND_READ_SECONDS})
-            client.API_URL = f"{self.base_url}/api"
+            client = open_client(self.base_url, _CONNECT_AND_READ_SECONDS)
             self._local.client = client
+            self._opened.append(client)
         return client
 
     def _tell(self, report: CandleReport) -> None:

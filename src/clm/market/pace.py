@@ -30,6 +30,11 @@ class Pace:
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     wall: Callable[[], float] = field(default=time.time, repr=False)
 
+    @classmethod
+    def interactive(cls) -> Pace:
+        """For who waits in front of a screen: two tries within a second, and no waiting out a rate limit."""
+        return cls(attempts=2, first_wait=0.2, longest_wait=1.0)
+
     def after(self, headers: Mapping[str, str]) -> None:
         """Waits for the next minute when this minute's weight is nearly used up."""
         used = headers.get(_HEADER, "")
