@@ -69,24 +69,13 @@ class BinanceDataClient:
         return datetime.fromtimestamp(answer["serverTime"] / 1000, UTC)
 
     def load_training_data(self, start: datetime, end: datetime) -> pd.DataFrame:
-        now = self.server_time()
-        low = -(-_ms(utc(start)) // self._step) * self._step
-        high = min(_ms(utc(end)), _ms(now)) // self._step * self._step
-        if low >= high:
-            return empty_candles()
-        if self._store is None:
-            pages = [page for page, _ in self._pages((low, high), _ms(now))]
-            frame = pd.concat(pages) if pages else empty_candles()
-        else:
-            frame = self._through_store(self._store, (low, high), _ms(now))
-        self._tell(validate(frame, self.series))
-        return frame
+        return self._load(start, end, self.server_time())
 
     def load_recent_data(self, days: float) -> pd.DataFrame:
         if not days > 0:
             raise InvalidSetting("days", days, "a positive number of days")
         now = self.server_time()
-        return self.load_training_data(now - timedelta(days=days), now)
+        return self._load(now - timedelta(days=days), now, now)
 
     def load_validation_data(self, days: float) -> pd.DataFrame:
         return self.load_recent_data(days)
@@ -101,6 +90,19 @@ class BinanceDataClient:
         """Forgets the stored candles of this series."""
         if self._store is not None:
             self._store.clear(self.series)
+
+    def _load(self, start: datetime, end: datetime, now: datetime) -> pd.DataFrame:
+        low = -(-_ms(utc(start)) // self._step) * self._step
+        high = min(_ms(utc(end)), _ms(now)) // self._step * self._step
+        if low >= high:
+            return empty_candles()
+        if self._store is None:
+            pages = [page for page, _ in self._pages((low, high), _ms(now))]
+            frame = pd.concat(pages) if pages else empty_candles()
+        else:
+            frame = self._through_store(self._store, (low, high), _ms(now))
+        self._tell(validate(frame, self.series))
+        return frame
 
     def _through_store(self, store: CandleStore, span: Span, now: int) -> pd.DataFrame:
         """Fetch what the store lacks, then read it all from there."""

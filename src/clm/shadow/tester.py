@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pandas as pd
-from scipy.stats import ks_2samp
 
 from clm.core import scoring
 from clm.core.domain import FloatArray, ShadowTestResult, utc
@@ -83,6 +82,9 @@ def _beside(
     """`alone` completed by the champion's figures and the verdict."""
     champion_loss = scoring.normalised_mse(champion, actual, scale)
     ratio = scoring.normalised_mse(candidate, actual, scale) / champion_loss if champion_loss > 0 else None
+    # Half a second of import that only a replay needs.
+    from scipy.stats import ks_2samp
+
     ks = ks_2samp(candidate, champion)
     rmse, mae = scoring.rmse(champion, actual), scoring.mae(champion, actual)
     shown = "undefined against" if ratio is None else f"{ratio:.4f} of"
