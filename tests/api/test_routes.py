@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from clm.api import clm_routes
-from clm.api.app import create_app
+from clm.api.app import ask_for_scheduled_run, create_app
 from clm.bootstrap import Application
 from clm.core.domain import RunState
 from clm.exchange.server import ExchangeServer
@@ -183,6 +183,30 @@ class TestRetraining:
         )
 
         assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+
+
+class TestTheSchedule:
+    def test_a_slot_starts_a_run_of_its_own_name_and_is_skipped_while_one_is_under_way(
+        self, service: Service
+    ) -> None:
+        _, application, exchange = service
+        exchange.exchange.latency = 0.2
+
+        ask_for_scheduled_run(application)
+        ask_for_scheduled_run(application)
+        (run,) = application.runs.recent()
+        ended = wait_for_end(application, run.run_id)
+
+        assert (run.request.requested_by, ended.state) == ("schedule", RunState.COMPLETED)
+
+    def test_the_service_keeps_it_and_a_database_that_is_away_does_not_end_it(self, tmp_path: Path) -> None:
+        with running_service(tmp_path, schedule="0 2 * * *") as (application, _):
+            with TestClient(create_app(application)) as client:
+                assert client.get("/health/live").status_code == 200
+                (tmp_path / "clm.db").write_bytes(b"no database any more" * 100)
+                application.registry.engine.dispose()
+
+                ask_for_scheduled_run(application)
 
 
 class TestOtherRequests:

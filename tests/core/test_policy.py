@@ -82,8 +82,8 @@ def test_the_threshold_policy_is_the_guides_rule_to_the_letter(case: Case, outco
 def test_a_decision_says_in_words_and_numbers_what_it_rests_on() -> None:
     decision = ThresholdPolicy(0.02).decide(_case(mse_gain=0.003, direction_gain=-0.01))
 
-    assert "+0.30% smaller squared error" in decision.reason
-    assert "-1.00% better direction" in decision.reason
+    assert "squared error 0.30% smaller" in decision.reason
+    assert "directional accuracy 1.00% lower" in decision.reason
     assert "200 candles" in decision.reason
     assert decision.numbers["mse_gain"] == 0.003
     assert decision.champion_version == "v1"

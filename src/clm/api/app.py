@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 import structlog
@@ -22,17 +23,18 @@ from clm.jobs.schedule import Schedule
 log = structlog.get_logger()
 
 
+def ask_for_scheduled_run(application: Application) -> None:
+    """What a slot of the schedule does: a failure is logged, the next slot comes all the same."""
+    try:
+        application.supervisor.submit(RunRequest(requested_by="schedule"))
+    except RunInProgress as error:
+        log.info("slot_skipped", reason=str(error))
+    except ClmError as error:
+        log.warning("slot_failed", error=str(error))
+
+
 def create_app(application: Application) -> FastAPI:
     """The ASGI app around `application`, which is closed with it."""
-
-    def ask_for_run() -> None:
-        """The scheduled slot: a failure is logged, the next slot comes all the same."""
-        try:
-            application.supervisor.submit(RunRequest(requested_by="schedule"))
-        except RunInProgress as error:
-            log.info("slot_skipped", reason=str(error))
-        except ClmError as error:
-            log.warning("slot_failed", error=str(error))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -40,7 +42,8 @@ def create_app(application: Application) -> FastAPI:
             stack.enter_context(application)
             application.supervisor.tidy()
             if application.settings.schedule != "off":
-                schedule = stack.enter_context(Schedule(application.settings.schedule, ask_for_run))
+                slot = partial(ask_for_scheduled_run, application)
+                schedule = stack.enter_context(Schedule(application.settings.schedule, slot))
                 log.info("scheduled", cron=application.settings.schedule, next=str(schedule.next_run()))
             yield
 

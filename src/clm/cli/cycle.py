@@ -103,13 +103,13 @@ def print_report(report: dict[str, Any] | Any) -> None:
     rows = [
         (
             f"{e['symbol']} {e['interval']}", e["model_type"], e["role"], e["n_samples"],
-            e["metrics"]["rmse"], percent(e["metrics"]["directional_accuracy"]),
+            f"{e['metrics']['rmse']:.6f}", percent(e["metrics"]["directional_accuracy"]),
             percent(e["metrics"]["r2"], 3), percent(e["metrics"]["r2_normalised"], 3),
         )
         for e in report["evaluations"]
     ]  # fmt: skip
-    columns = ("series", "model", "role", "candles", "RMSE", "direction", "R² vs zero", "R² normalised")
-    print_table("On hours nobody trained on", columns, rows, "Nothing was evaluated.")
+    columns = ("series", "model", "role", "candles", "RMSE", "direction", "R² vs zero", "R² by volatility")
+    print_table("On candles the judged model never saw", columns, rows, "Nothing was evaluated.")
     for decision in report["decisions"]:
         name = f"{decision['symbol']} {decision['model_type']} {decision['candidate_version']}"
         typer.echo(f"{decision['outcome']:<8} {name} ({decision['label']}): {decision['reason']}")

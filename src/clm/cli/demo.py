@@ -89,7 +89,7 @@ def _steps(application: Application, clock: ExchangeClock) -> None:
     _show_triggers(application)
 
     _title(3, "First cycle: candles → features → training → evaluation → shadow → promotion")
-    _run(application, force=False)
+    _run(application)
 
     _title(4, "Who answers now?")
     _show_champions(application)
@@ -97,15 +97,14 @@ def _steps(application: Application, clock: ExchangeClock) -> None:
     clock.advance(_AFTER_FIRST_RUN)
     _title(5, f"{_AFTER_FIRST_RUN.days} days later a trigger fires; are the new models better?")
     _show_triggers(application)
-    _run(application, force=False)
-    typer.echo("Equals are not promoted: the champions stay.")
+    _run(application)
 
     clock.set(_REGIME_CHANGE + _AFTER_REGIME_CHANGE)
     _title(
         6, f"The market turned its sign on {_REGIME_CHANGE:%Y-%m-%d}; {_AFTER_REGIME_CHANGE.days} days later"
     )
     _show_triggers(application)
-    _run(application, force=False)
+    _run(application)
 
     _title(7, "Who answers now, and is the registry sound?")
     _show_champions(application)
@@ -120,15 +119,19 @@ def _title(number: int, text: str) -> None:
     typer.echo(f"\n[{number}/7] {text}")
 
 
-def _run(application: Application, *, force: bool) -> None:
+def _run(application: Application) -> None:
     from clm.core.domain import RunRequest
 
-    run = application.supervisor.submit(RunRequest(force=force, requested_by="cli"))
+    run = application.supervisor.submit(RunRequest(requested_by="cli"))
     finished = follow(application, run.run_id)
     if finished.report is None or finished.error is not None:
         typer.echo(f"run {finished.run_id} {finished.state}: {finished.error}", err=True)
         raise typer.Exit(1)
     print_report(finished.report)
+    promoted = finished.report["promoted_models"]
+    kept = [model for model in finished.report["models_trained"] if model not in promoted]
+    if kept:
+        typer.echo(f"Not proven better, not promoted: {', '.join(kept)}. The champions stay.")
 
 
 def _show_triggers(application: Application) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from clm.bootstrap import Application
     from clm.core.errors import ClmError
 
+_WIDTH_OF_A_PIPE = 140
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Symbol = Annotated[str | None, typer.Option(help="Configured symbol; default: the first.")]
 Interval = Annotated[str | None, typer.Option(help="Candle length; default: the configured one.")]
@@ -37,6 +39,9 @@ def print_json(value: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
     """A table, or the sentence `empty` that says what to do."""
+    import sys
+
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -44,10 +49,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     if not lines:
         typer.echo(empty)
         return
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(*columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for line in lines:
         table.add_row(*(shown(cell) for cell in line))
-    Console(soft_wrap=False).print(table)
+    # A pipe or a file has no width of its own to fit into.
+    Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE).print(table)
 
 
 def shown(cell: object) -> str:

@@ -45,7 +45,7 @@ class PromotionPolicy(Protocol):
 @dataclass(frozen=True, slots=True)
 class ThresholdPolicy:
     """Promote on point estimates: gain of squared error *or* of directional accuracy ≥ the threshold, and
-    the shadow test passed. Simple and lucky: equals get promoted, see docs/decisions.
+    the shadow test passed. Simple and lucky: equals get promoted, see docs/decisions/0007.
 
     min_improvement: relative, 0.02 = 2 %.
     """
@@ -63,7 +63,7 @@ class ThresholdPolicy:
         settled = _sane_and_first(case, self.name)
         if settled is not None:
             return settled
-        comparison, needed = case.comparison, f"{self.min_improvement:.2%}"
+        comparison, needed = case.comparison, f"{self.min_improvement:.2%} better"
         if comparison is None or comparison.hours < MIN_COMPARED:
             hours = comparison.hours if comparison else 0
             return _decision(
@@ -72,18 +72,19 @@ class ThresholdPolicy:
                 f"{MIN_COMPARED} are needed to compare them",
             )  # fmt: skip
         gains = (comparison.mse_gain, comparison.direction_gain)
-        found = f"{_gain(gains[0], 'smaller squared error')} and {_gain(gains[1], 'better direction')} than "
-        found += f"the champion on {comparison.hours} candles neither was trained on"
+        found = f"{_change(gains[0], 'squared error', 'smaller', 'larger')} and "
+        found += f"{_change(gains[1], 'directional accuracy', 'higher', 'lower')} than the champion's "
+        found += f"on {comparison.hours} candles neither was trained on"
         if not case.shadow.passed:
             return _decision(
                 case, self.name, Outcome.REJECT, "shadow", f"shadow test failed: {case.shadow.reason}"
             )
         if any(gain is not None and gain >= self.min_improvement for gain in gains):
             return _decision(
-                case, self.name, Outcome.PROMOTE, "threshold", f"{found}; {needed} of either is enough"
+                case, self.name, Outcome.PROMOTE, "threshold", f"{found}; {needed} in either is enough"
             )
         return _decision(
-            case, self.name, Outcome.REJECT, "threshold", f"{found}; {needed} of either is needed"
+            case, self.name, Outcome.REJECT, "threshold", f"{found}; {needed} in either is needed"
         )
 
 
@@ -139,5 +140,7 @@ def _decision(case: Case, policy: str, outcome: Outcome, label: str, reason: str
     )
 
 
-def _gain(value: float | None, of_what: str) -> str:
-    return f"{of_what} unknown" if value is None else f"{value:+.2%} {of_what}"
+def _change(gain: float | None, of_what: str, better: str, worse: str) -> str:
+    if gain is None:
+        return f"{of_what} that cannot be compared"
+    return f"{of_what} {abs(gain):.2%} {better if gain >= 0 else worse}"

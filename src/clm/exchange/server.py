@@ -88,7 +88,6 @@ class ExchangeServer:
 
 def _listen(host: str, port: int) -> socket.socket:
     """A socket bound to the address. Raises StorageFailed naming it when it is taken."""
-    # Named as TCP, so that asyncio switches Nagle's algorithm off: else every answer waits 40 ms for an ACK.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
