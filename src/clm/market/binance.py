@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 _PAGE = 1000
+#: Each write renews whole months and waits for the disk; a crash loses at most so many pages.
+_PAGES_A_WRITE = 8
 #: Newest stored candles that are read again with each look at the tail: the exchange revises them.
 _REVISED = 3
 _CONNECT_AND_READ_SECONDS = (5, 20)
@@ -108,15 +110,33 @@ class BinanceDataClient:
         """Fetch what the store lacks, then read it all from there."""
         for _ in range(3):
             for missing in self._to_fetch(store, span):
-                for page, known in self._pages(missing, now):
-                    at_tail = known[1] > span[1] - _REVISED * self._step
-                    store.write(self.series, page, known, self._wall() if at_tail else None)
+                self._fetch_into(store, missing, span[1], now)
             frame = store.read(self.series, span)
             if frame is not None:
                 return frame
         raise InvalidCandles(
             f"stored candles of {self.series} under {store.root} stay unreadable; clear the cache"
         )
+
+    def _fetch_into(self, store: CandleStore, missing: Span, newest: int, now: int) -> None:
+        """Pages into the store, a few at a time; what had come when something broke is kept."""
+        waiting: list[tuple[pd.DataFrame, Span]] = []
+
+        def put() -> None:
+            if waiting:
+                known = (waiting[0][1][0], waiting[-1][1][1])
+                at_tail = known[1] > newest - _REVISED * self._step
+                candles = pd.concat([page for page, _ in waiting])
+                store.write(self.series, candles, known, self._wall() if at_tail else None)
+                waiting.clear()
+
+        try:
+            for page in self._pages(missing, now):
+                waiting.append(page)
+                if len(waiting) == _PAGES_A_WRITE:
+                    put()
+        finally:
+            put()
 
     def _to_fetch(self, store: CandleStore, span: Span) -> list[Span]:
         """Spans never asked for; and the newest stored candles when they are due for another look."""
