@@ -24,7 +24,8 @@ _PURGE, _LOOKBACK = pd.Timedelta(hours=24), pd.Timedelta(days=365)
 
 def main(folder: Path, year: str, symbols: list[str]) -> None:
     print(
-        f"{'symbol':<9} {'year':<5} {'model':<9} {'hours':>6} {'R² by volatility':>17} {'z':>6} {'direction':>10}"
+        f"{'symbol':<9} {'year':<5} {'model':<9} {'hours':>6} {'R² by volatility':>17} {'z':>6} "
+        f"{'direction':>10}"
     )
     for symbol in symbols:
         file = folder / f"{symbol}-1h.parquet"
