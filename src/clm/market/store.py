@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -190,9 +190,8 @@ class CandleStore:
 @contextmanager
 def _replacing(file: Path) -> Iterator[Path]:
     """A path to write to that takes the place of `file` at once and for good, or not at all."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    os.close(handle)
-    aside = Path(name)
+    # Not tempfile's: those are closed to the group, whatever the umask says.
+    aside = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
     try:
         yield aside
         with aside.open("rb") as written:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,10 +83,10 @@ class ArtifactStore:
         return {p.name for p in self.folder.iterdir() if p.is_file() and re.search(r"_v\d{8}_\d{6}", p.name)}
 
     def _write(self, file: Path, raw: bytes) -> Stored | None:
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=_TEMPORARY)
-        aside = Path(name)
+        # Not tempfile's: those are closed to the group, whatever the umask says.
+        aside = self.folder / f"{_TEMPORARY}{secrets.token_hex(6)}"
         try:
-            with os.fdopen(handle, "wb") as out:
+            with aside.open("xb") as out:
                 out.write(raw)
                 out.flush()
                 os.fsync(out.fileno())
