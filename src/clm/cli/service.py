@@ -65,7 +65,7 @@ def exchange(
     speed: Annotated[float, typer.Option(help="Exchange seconds per second; 0: stands still.")] = 1.0,
     latency: Annotated[float, typer.Option(help="Seconds added to every answer.")] = 0.0,
     weight_limit: Annotated[int, typer.Option(help="Request weight allowed per minute.")] = 6000,
-    faults: Annotated[str, typer.Option(help="Fault plan, such as 429@3,500:0.05 (see docs).")] = "",
+    faults: Annotated[str, typer.Option(help="Fault plan, such as 429@3,500:0.05 (docs/exchange.md).")] = "",
     host: Annotated[str, typer.Option(help="Address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0: any free one.")] = 8765,
 ) -> None:
