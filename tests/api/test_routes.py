@@ -114,17 +114,17 @@ class TestAfterARun:
 
 class TestRetraining:
     def test_answers_at_once_and_runs_in_the_background(self, service: Service) -> None:
-        client, application, _ = service
+        client, application, exchange = service
+        exchange.exchange.latency = 0.2
 
-        began = time.monotonic()
         answer = client.post("/api/clm/retrain", json={"models": ["lightgbm"], "symbols": ["ETHUSDT"]})
-        took = time.monotonic() - began
+        at_once = application.runs.get(answer.json()["run_id"])
         run = wait_for_end(application, answer.json()["run_id"])
 
         assert answer.status_code == 202
         assert answer.json()["status"] == "started"
         assert answer.json()["message"] == "Retraining job started in background"
-        assert took < 1
+        assert not at_once.state.over
         assert run.report is not None
         assert list(run.report["by_series"]) == ["ETHUSDT 1h"]
         eth = client.get("/api/clm/models?symbol=ETHUSDT").json()
@@ -135,22 +135,18 @@ class TestRetraining:
         client, application, exchange = service
         exchange.exchange.latency = 0.3
         run_id = client.post("/api/clm/retrain", json={}).json()["run_id"]
-        answers: list[float] = []
-        states: set[str] = set()
+        states: list[str] = []
         refused = client.post("/api/clm/retrain", json={})
         cleared = client.delete("/api/clm/clear-cache")
 
         while client.get("/api/clm/status").json()["status"] in ("queued", "running"):
-            began = time.monotonic()
-            states.add(client.get("/api/clm/status").json()["status"])
-            answers.append(time.monotonic() - began)
+            states.append(client.get("/api/clm/status").json()["status"])
             time.sleep(0.05)
 
         assert (refused.status_code, refused.headers["content-type"]) == (409, PROBLEM)
         assert refused.json()["run_id"] == cleared.json()["run_id"] == run_id
         assert cleared.status_code == 409
-        assert "running" in states
-        assert max(answers) < 1
+        assert states.count("running") > 10
         assert application.runs.get(run_id).state is RunState.COMPLETED
 
     @pytest.mark.parametrize(

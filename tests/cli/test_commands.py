@@ -187,6 +187,23 @@ def test_a_second_run_promotion_and_rollback_by_hand(tmp_path: Path) -> None:
     assert (nothing.returncode, "replaced no version" in nothing.stderr) == (1, True)
 
 
+def test_two_processes_with_the_same_candles_and_settings_write_the_same_bytes(
+    tmp_path: Path, exchange: ExchangeServer
+) -> None:
+    """Each retrain is a worker process of its own; the registered hashes and the files agree."""
+    hashes, files = [], []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        shell = _shell(tmp_path / name, exchange)
+        assert shell("retrain").returncode == 0
+        versions = [shell.json("history", m)["versions"][0] for m in ("xgboost", "lightgbm")]
+        hashes.append([(v["artifact_sha256"], v["data_fingerprint"], v["recipe_id"]) for v in versions])
+        files.append([(tmp_path / name / "models" / v["file_path"]).read_bytes() for v in versions])
+
+    assert hashes[0] == hashes[1]
+    assert files[0] == files[1]
+
+
 class TestWrongInput:
     @pytest.mark.parametrize(
         ("arguments", "environment", "said"),

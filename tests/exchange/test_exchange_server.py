@@ -167,16 +167,11 @@ def test_latency_is_added_to_every_answer() -> None:
         assert time.perf_counter() - began >= 0.2
 
 
-def test_it_starts_and_stops_quickly_and_frees_its_port() -> None:
-    began = time.perf_counter()
-
+def test_a_stopped_exchange_frees_its_port() -> None:
     with ExchangeServer(market(), ExchangeClock(NOW, speed=0)) as server:
         port = int(server.url.rsplit(":", 1)[1])
-        started = time.perf_counter() - began
     with ExchangeServer(market(), ExchangeClock(NOW, speed=0), port=port) as again:
         assert get(again, "ping").status_code == 200
-
-    assert started < 1
 
 
 def test_a_taken_port_is_a_clear_error(server: ExchangeServer) -> None:

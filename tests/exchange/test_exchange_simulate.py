@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -132,14 +131,6 @@ def test_an_interval_a_quarter_as_long_has_half_the_volatility() -> None:
     hours, quarters = returns(tape(days=300)), returns(tape(days=300, interval="15m"))
 
     assert 0.4 < quarters.std() / hours.std() < 0.6
-
-
-def test_three_years_of_three_symbols_take_about_a_second_at_most() -> None:
-    began = time.perf_counter()
-
-    tape(days=1096, symbols=("BTCUSDT", "ETHUSDT", "SOLUSDT"))
-
-    assert time.perf_counter() - began < 2  # 0.2 s alone on a 2-core machine; tests run side by side
 
 
 def test_wrong_options_are_refused_by_name() -> None:
