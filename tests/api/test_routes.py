@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -293,7 +294,11 @@ class TestSwagger:
         client = trained[0]
 
         assert client.get("/", follow_redirects=False).headers["location"] == "/docs"
-        assert "swagger" in client.get("/docs").text.lower()
+        page = client.get("/docs").text
+        assert "SwaggerUIBundle" in page
+        assert re.findall(r"https?://", page) == []
+        for file in re.findall(r'(?:src|href)="([^"]+)"', page):
+            assert client.get(file).status_code == 200
         assert client.get("/health/live").json() == {"status": "alive"}
 
 

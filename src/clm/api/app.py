@@ -11,6 +11,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from clm.api import clm_routes
@@ -47,7 +48,8 @@ def create_app(application: Application) -> FastAPI:
                 log.info("scheduled", cron=application.settings.schedule, next=str(schedule.next_run()))
             yield
 
-    app = FastAPI(
+    # Swagger's own files come from the package: the page opens without a way out of the network.
+    app = FastAPIOffline(
         title="CLM, the Continuous Learning Manager",
         summary="Keeps crypto price-forecast models alive, and promotes only what can be trusted.",
         version=version("quantum-clm"),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import ModelArtifact, RetrainReport, Run, Series, utc
+from clm.core.domain import ModelArtifact, RetrainReport, Run, RunState, Series, utc
 
 #: Arrays of an EvaluationResult: for computing with, not for reading.
 _ARRAYS = frozenset({"times", "forecast", "actual", "scale", "model"})
@@ -62,7 +62,9 @@ def artifact_view(artifact: ModelArtifact) -> dict[str, Any]:
 def run_view(run: Run) -> dict[str, Any]:
     """One run as `GET /status` shows it: `status` instead of state."""
     view: dict[str, Any] = jsonable(run)
-    view["status"] = view.pop("state")
+    # To who asks, a run is running from the moment it was accepted.
+    view["status"] = str(RunState.RUNNING) if run.state is RunState.QUEUED else view["state"]
+    del view["state"]
     return view
 
 
