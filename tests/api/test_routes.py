@@ -174,6 +174,16 @@ class TestRetraining:
         assert said in answer.json()["detail"]
         assert application.runs.latest() is None
 
+    def test_without_a_body_it_is_the_configured_models_that_need_it(self, service: Service) -> None:
+        client, application, _ = service
+
+        answer = client.post("/api/clm/retrain")
+        run = wait_for_end(application, answer.json()["run_id"])
+
+        assert answer.status_code == 202
+        assert run.request.models is run.request.symbols is None
+        assert run.request.force is False
+
     def test_a_body_that_is_no_json_is_refused(self, service: Service) -> None:
         answer = service[0].post(
             "/api/clm/retrain", content=b"{", headers={"content-type": "application/json"}
@@ -288,6 +298,11 @@ class TestSwagger:
             assert paths[path][method]["description"]
             assert "422" in paths[path][method]["responses"]
         assert "example" in str(paths["/api/clm/models"])
+        retrain = paths["/api/clm/retrain"]["post"]
+        assert retrain["summary"] == "Start a retraining run in the background"
+        conflict = retrain["responses"]["409"]["content"][PROBLEM]
+        assert conflict["example"]["run_id"]
+        assert conflict["schema"] == {"$ref": "#/components/schemas/Problem"}
         assert "v20241231_000000" in str(paths["/api/clm/history/{model_type}"])
 
     def test_the_pages_open(self, trained: Service) -> None:

@@ -21,13 +21,22 @@ from clm.core.protocols import ModelRegistry
 from clm.core.wire import artifact_view, jsonable, run_view
 from clm.settings import Settings
 
-_PROBLEM = {"model": schemas.Problem, "content": {MEDIA_TYPE: {}}}
+
+def _problem(description: str, example: dict[str, Any]) -> dict[str, Any]:
+    """How Swagger shows an answer that is a problem document."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    content = {MEDIA_TYPE: {"schema": schema, "example": example}}
+    return {"model": schemas.Problem, "description": description, "content": content}
+
+
+_BUSY = _problem("a run is in progress; `run_id` names it", schemas.IN_PROGRESS)
+_WRONG = _problem("a field is wrong; says which, and what is allowed", schemas.WRONG_FIELD)
 
 router = APIRouter(
     prefix="/api/clm",
     tags=["clm"],
     route_class=ProblemRoute,
-    responses={422: {**_PROBLEM, "description": "a field is wrong; says which and what is allowed"}},
+    responses={422: _WRONG},
 )
 
 
@@ -62,10 +71,14 @@ Limit = Annotated[int, Query(ge=1, le=500)]
     "/retrain",
     status_code=202,
     response_model=schemas.RetrainStarted,
-    responses={409: {**_PROBLEM, "description": "a run is in progress; `run_id` names it"}},
+    responses={409: _BUSY},
 )
-def retrain(body: schemas.RetrainRequest, app: App) -> dict[str, str]:
-    """Start a retraining run in the background."""
+def retrain(app: App, body: schemas.RetrainRequest | None = None) -> dict[str, str]:
+    """Start a retraining run in the background.
+
+    Without a body, or with nulls: the configured models of all configured symbols whose trigger fires.
+    """
+    body = body or schemas.RetrainRequest(models=None, force=False, symbols=None)
     asked = RunRequest(
         models=tuple(body.models) if body.models is not None else None,
         symbols=tuple(body.symbols) if body.symbols is not None else None,
@@ -120,9 +133,7 @@ def config(app: App) -> dict[str, Any]:
     return app.settings.masked()
 
 
-@router.delete(
-    "/clear-cache", responses={409: {**_PROBLEM, "description": "a run is in progress; `run_id` names it"}}
-)
+@router.delete("/clear-cache", responses={409: _BUSY})
 def clear_cache(app: App) -> dict[str, str]:
     """Drop cached candles and what is held in memory; refused while a run is in progress."""
     app.clear_cache()
@@ -139,7 +150,7 @@ def runs(app: App, limit: Limit = 20) -> list[dict[str, Any]]:
 @router.get(
     "/runs/{run_id}",
     response_model=schemas.RunView,
-    responses={404: {**_PROBLEM, "description": "no such run"}},
+    responses={404: _problem("no such run", schemas.NOT_FOUND)},
 )
 def run(run_id: str, app: App) -> dict[str, Any]:
     """One run by its id."""
@@ -164,7 +175,7 @@ def decisions(
 
 @router.post(
     "/promote/{model_type}/{version}",
-    responses={404: {**_PROBLEM, "description": "no such version"}},
+    responses={404: _problem("no such version", schemas.NOT_FOUND)},
 )
 def promote(
     model_type: ModelTypeName, version: Version, app: App, symbol: Symbol = None, interval: Interval = None
@@ -175,7 +186,7 @@ def promote(
 
 
 @router.post(
-    "/rollback/{model_type}", responses={404: {**_PROBLEM, "description": "nothing to roll back to"}}
+    "/rollback/{model_type}", responses={404: _problem("nothing to roll back to", schemas.NOT_FOUND)}
 )
 def rollback(
     model_type: ModelTypeName, app: App, symbol: Symbol = None, interval: Interval = None

@@ -85,7 +85,16 @@ def _plain(value: object) -> Any:
 
 
 class ProblemRoute(APIRoute):
-    """Answers problem documents by itself, so that it does so inside a host application as well."""
+    """Answers problem documents by itself, so that it does so inside a host application as well.
+
+    In Swagger a route is summed up by the first line of its docstring.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        lines = (endpoint.__doc__ or "").strip().splitlines()
+        if options.get("summary") is None and lines:
+            options["summary"] = lines[0].rstrip(".")
+        super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()

@@ -55,6 +55,30 @@ MODELS = {
 TRIGGERS = {"xgboost": "Time-based: Last trained 8 days ago", "lightgbm": None, "nhits": "Never trained"}
 
 
+WRONG_FIELD = {
+    "type": "urn:clm:error:unknown-model-type",
+    "title": "Unprocessable Entity",
+    "status": 422,
+    "detail": "model_type: 'prophet' is not known here; valid model types: lightgbm, xgboost",
+    "field": "model_type",
+    "value": "prophet",
+    "allowed": "lightgbm, xgboost",
+}
+IN_PROGRESS = {
+    "type": "urn:clm:error:run-in-progress",
+    "title": "Conflict",
+    "status": 409,
+    "detail": "a retraining run is already in progress: r20241231_000000_1f3a",
+    "run_id": "r20241231_000000_1f3a",
+}
+NOT_FOUND = {
+    "type": "urn:clm:error:version-not-found",
+    "title": "Not Found",
+    "status": 404,
+    "detail": "xgboost of BTCUSDT 1h has no version 'v1999'",
+}
+
+
 class RetrainRequest(BaseModel):
     """Which models to retrain. Without `force` only those whose trigger fires are."""
 
@@ -113,22 +137,7 @@ class HistoryView(BaseModel):
 class Problem(BaseModel):
     """RFC 9457 problem document; further members depend on the error."""
 
-    model_config = ConfigDict(
-        extra="allow",
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "urn:clm:error:unknown-model-type",
-                    "title": "Unprocessable Content",
-                    "status": 422,
-                    "detail": "model_type: 'prophet' is not known here; valid model types: lightgbm, xgboost",
-                    "field": "model_type",
-                    "value": "prophet",
-                    "allowed": "lightgbm, xgboost",
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="allow")
     type: str
     title: str
     status: int
