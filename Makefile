@@ -9,7 +9,7 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check serve bench clean
+.PHONY: help demo test check serve bench bench-promotion clean
 
 help:
 	@echo "make demo    the seven steps on a simulated exchange"
@@ -17,6 +17,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make check   format, lint, types, import rules"
 	@echo "make bench   the benchmarks, each against a peer"
+	@echo "make bench-promotion   how often a promotion is luck, and how soon a better model is found"
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -41,6 +42,9 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+bench-promotion: $(STAMP)
+	$(BIN)/python -m benchmarks.promotion 2000
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
