@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -40,26 +39,21 @@ TRANSLATED: tuple[type[Exception], ...] = (
 
 
 def open_client(base_url: str, timeout: tuple[float, float]) -> Client:
-    """A client that asks `base_url`, and leaves no event loop behind in this thread.
+    """A client that asks `base_url`. timeout: seconds to connect and to read.
 
-    timeout: seconds to connect and to read. The vendor makes an event loop for its websockets in every thread
-    without one; nothing here uses them, and a loop that is never closed is a leak of three file descriptors.
+    The vendor gives every client an event loop for websockets that nothing here uses, and takes or makes one
+    in the calling thread. Made in a thread of its own the client leaves the caller's loop alone, and its own
+    is closed at once.
     """
-    ours = threading.current_thread() is not threading.main_thread() and not _has_loop()
-    client = Client(ping=False, requests_params={"timeout": timeout})
-    client.API_URL = f"{base_url}/api"
-    if ours:
+
+    def make() -> Client:
+        client = Client(ping=False, requests_params={"timeout": timeout})
+        client.API_URL = f"{base_url}/api"
         client.loop.close()
-        asyncio.set_event_loop(None)
-    return client
+        return client
 
-
-def _has_loop() -> bool:
-    try:
-        asyncio.get_event_loop()
-    except RuntimeError:
-        return False
-    return True
+    with ThreadPoolExecutor(max_workers=1) as apart:
+        return apart.submit(make).result()
 
 
 def translate(error: Exception, series: Series, url: str) -> ClmError:

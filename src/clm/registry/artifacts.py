@@ -107,5 +107,10 @@ class ArtifactStore:
     def _sweep(self) -> None:
         """Removes what processes that died while writing left behind."""
         for leftover in self.folder.glob(f"{_TEMPORARY}*"):
-            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+            try:
+                age = time.time() - leftover.stat().st_mtime
+            except FileNotFoundError:
+                # Another process has just finished writing it.
+                continue
+            if age > _LEFTOVER_SECONDS:
                 leftover.unlink(missing_ok=True)
