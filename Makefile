@@ -9,15 +9,24 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check serve bench bench-promotion clean
+.PHONY: help demo test faults check audit serve bench bench-crash bench-promotion bench-replicas bench-service \
+  bench-serving bench-swaps bench-triggers clean
 
 help:
 	@echo "make demo    the seven steps on a simulated exchange"
 	@echo "make serve   the service on http://127.0.0.1:8000"
 	@echo "make test    the tests"
+	@echo "make faults  rehearsals: kills, full disks, a database that restarts, a lying exchange"
 	@echo "make check   format, lint, types, import rules"
+	@echo "make audit   known vulnerabilities of what constraints.txt pins"
 	@echo "make bench   the benchmarks, each against a peer"
 	@echo "make bench-promotion   how often a promotion is luck, and how soon a better model is found"
+	@echo "make bench-crash       SIGKILL at every step, commit and file operation of a run"
+	@echo "make bench-replicas    two services on one PostgreSQL while a month goes by"
+	@echo "make bench-service     the API while models train; its memory after 10,000 requests and 100 runs"
+	@echo "make bench-serving     forecasts over HTTP against a constant route and a plain one around a model"
+	@echo "make bench-swaps       promotions to and fro under load: no answer fails, none mixes versions"
+	@echo "make bench-triggers    false alarms of the drift triggers, and how soon a break is noticed"
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -32,7 +41,10 @@ serve: $(STAMP)
 	$(BIN)/clm serve
 
 test: $(STAMP)
-	$(BIN)/pytest -q -n 2 --dist loadgroup
+	$(BIN)/pytest -q -n 2 --dist loadgroup -m "not faults"
+
+faults: $(STAMP)
+	$(BIN)/pytest -q -n 2 --dist loadgroup -m faults tests/faults
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -40,11 +52,35 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The auditor lives apart from what it audits. Strict: a service that does not answer is no clean bill.
+audit:
+	@test -x $(VENV)/audit/bin/pip-audit || $(PYTHON) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
+
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
+bench-serving: $(STAMP)
+	$(BIN)/python -m benchmarks.serving
+
+bench-swaps: $(STAMP)
+	$(BIN)/python -m benchmarks.swaps
+
+bench-triggers: $(STAMP)
+	$(BIN)/python -m benchmarks.triggers
+
+bench-crash: $(STAMP)
+	$(BIN)/python -m benchmarks.crash
+
+bench-replicas: $(STAMP)
+	$(BIN)/python -m benchmarks.replicas
+
+bench-service: $(STAMP)
+	$(BIN)/python -m benchmarks.service
+
 bench-promotion: $(STAMP)
-	$(BIN)/python -m benchmarks.promotion 2000
+	$(BIN)/python -m benchmarks.promotion
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

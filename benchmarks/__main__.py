@@ -5,15 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import cycle, features, fetch
+from benchmarks import cycle, features, fetch, newest
 from benchmarks.result import Result
 
 #: Permanent name → scenario.
 SCENARIOS: dict[str, Callable[[], list[Result]]] = {
     "features": features.run,
+    "newest": newest.run,
     "fetch": fetch.run,
     "cycle": cycle.run,
 }
+
+
+def _seconds(taken: float) -> str:
+    return f"{taken:.3f} s" if taken >= 0.1 else f"{taken * 1e3:.3f} ms"
 
 
 def main(names: list[str]) -> int:
@@ -24,11 +29,9 @@ def main(names: list[str]) -> int:
     print(f"{'scenario':<44} {'ours':>10} {'peer':>10} {'ratio':>7}  against")
     for name in names or SCENARIOS:
         for result in SCENARIOS[name]():
-            print(
-                f"{result.name:<44} {result.ours:>8.3f} s {result.peer:>8.3f} s {result.ratio:>7.3f}  "
-                f"{result.peer_name}{'; ' + result.note if result.note else ''}",
-                flush=True,
-            )
+            figures = f"{_seconds(result.ours):>10} {_seconds(result.peer):>10} {result.ratio:>7.3f}"
+            note = f"; {result.note}" if result.note else ""
+            print(f"{result.name:<44} {figures}  {result.peer_name}{note}", flush=True)
     return 0
 
 

@@ -1,189 +1,317 @@
-"""Operating characteristics of the evidence ledger and of the threshold rule, on a realistic generator.
+"""Operating characteristics of the evidence policy beside the threshold rule, each with what must be reached.
 
-    make bench-promotion
+    make bench-promotion            # the whole table, under ten minutes on two cores
+    python -m benchmarks.promotion --scale 0.1   # a look at it
 
-Returns: GARCH(1,1) with Student-t(5) innovations and a diurnal factor; forecasts: a persistent signal plus
-common and own noise, calibrated to a given R². Every figure stands beside the threshold rule's and a limit.
-Of the whole table those rows that need no policy around the ledger; years of daily candidates, the guard and
-the refresh lane come with the evidence policy.
+Seeds are fixed. Exit code 1 when a figure misses its limit by more than its Monte-Carlo error.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from clm.core.evidence import POOLED_STAKES, STAKES, gains, log_growth
+from benchmarks.crossings import Crossing, pairs
+from benchmarks.market_paths import Model, worse_by
+from benchmarks.years import Year, simulate_year
+from clm.core.evidence_policy import EvidencePolicy
 
-Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-_ALPHA = 0.05
-_BURN_IN = 500
-_BASE = 0.006
-#: Variance of the own noise such that forecasts of two equal models correlate at 0.8.
-_CORRELATION = 0.8
+_ALPHA, _ALPHA_ROLLBACK = 0.05, 0.10
+_EQUAL, _BETTER = Model.calibrated(0.005), Model.calibrated(0.008)
+#: Paths simulated at once: what fits into memory.
+_CHUNK = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """Loadings on signal and noise; R² = 2·0.12·a − a² − b²."""
+class Row:
+    """limit: what must be reached; at_least: whether more is better. error: one standard error of `ours`."""
 
-    a: float
-    b: float
-
-    @classmethod
-    def calibrated(cls, r2: float) -> Model:
-        a = r2 / 0.12
-        return cls(a, float(np.sqrt(r2 - a * a)))
+    name: str
+    ours: float
+    naive: float | None
+    limit: float | None
+    at_least: bool = False
+    unit: str = "%"
+    error: float = 0.0
 
     @property
-    def r2(self) -> float:
-        return 0.24 * self.a - self.a**2 - self.b**2
+    def missed(self) -> bool:
+        """Beyond the limit by more than two standard errors."""
+        if self.limit is None:
+            return False
+        over = self.limit - self.ours if self.at_least else self.ours - self.limit
+        return over > 2 * self.error
+
+    def __str__(self) -> str:
+        must = "" if self.limit is None else f"{'≥' if self.at_least else '≤'} {self._shown(self.limit)}"
+        naive = "" if self.naive is None else self._shown(self.naive)
+        verdict = "" if self.limit is None else "MISSED" if self.missed else "ok"
+        return f"{self.name:<66} {self._shown(self.ours):>10} {naive:>10} {must:>12}  {verdict}"
+
+    def _shown(self, value: float) -> str:
+        if self.unit == "%":
+            return f"{value:.1%}"
+        return f"{value:,.0f} h" if self.unit == "h" else f"{value:.2f} pp"
 
 
-def worse_by(delta: float, better: Model) -> Model:
-    """A model whose mean squared error is such that the better one's is (1 − δ) of it."""
-    a = 0.003 / 0.12
-    r2 = 1 - (1 - better.r2) / (1 - delta)
-    return Model(a, float(np.sqrt(0.24 * a - a * a - r2)))
+class Bench:
+    """Runs scenarios over processes; `scale` shrinks how many paths and years."""
+
+    def __init__(self, pool: ProcessPoolExecutor, scale: float) -> None:
+        self._pool, self._scale = pool, scale
+
+    def crossings(
+        self,
+        seed: int,
+        n: int,
+        hours: int,
+        champion: Model,
+        challenger: Model,
+        *,
+        symbols: int = 1,
+        alpha: float = _ALPHA,
+        naive: bool = False,
+    ) -> list[Crossing]:
+        chunk = max(10, _CHUNK * 1000 // hours // symbols)
+        todo = max(40, int(n * self._scale))
+        jobs = [
+            (
+                seed * 1000 + k,
+                min(chunk, todo - k * chunk),
+                hours,
+                champion,
+                challenger,
+                symbols,
+                float(np.log(1 / alpha)),
+                naive,
+            )
+            for k in range(-(-todo // chunk))
+        ]
+        return [crossing for part in self._pool.map(pairs, jobs) for crossing in part]
+
+    def years(self, scenario: str, n: int, symbols: int, min_improvement: float = 0.0) -> list[Year]:
+        todo = max(6, int(n * self._scale))
+        run = partial(one_year, scenario, symbols, min_improvement)
+        return list(self._pool.map(run, range(todo), chunksize=2))
 
 
-def simulate(
-    n: int, hours: int, champion: Model, challenger: Model, *, symbols: int = 1, seed: int = 0
-) -> tuple[Array, Array, Array, Array, Array]:
-    """(d, bound, r, p_A, p_B), each of shape (n, hours); d and bound pooled, the rest of the first symbol."""
-    rng = np.random.default_rng(seed)
-    total = hours + _BURN_IN
-    t = np.arange(hours)
-    diurnal = np.exp(0.25 * np.cos(2 * np.pi * (t - 15) / 24))
-    diurnal /= np.sqrt(np.mean(diurnal**2))
-    shared_z = rng.standard_normal((n, total))
-    heavy = np.sqrt(3 / rng.chisquare(5, (n, total)))
-    share = _ar1(rng, n, hours), _ar1(rng, n, hours), _ar1(rng, n, hours), _ar1(rng, n, hours)
-    gain_sum = bound_sum = np.zeros((n, hours))
-    first: tuple[Array, Array, Array] | None = None
-    corr = _noise_correlation(champion, challenger)
-    for _ in range(symbols):
-        own = rng.standard_normal((n, total))
-        z = (np.sqrt(0.6) * shared_z + np.sqrt(0.4) * own if symbols > 1 else own) * heavy
-        sigma = _BASE * diurnal * np.sqrt(_garch(z)[:, _BURN_IN:])
-        z = z[:, _BURN_IN:]
-        g, c, na, nb = (
-            np.sqrt(0.3) * s + np.sqrt(0.7) * _ar1(rng, n, hours) if symbols > 1 else _ar1(rng, n, hours)
-            for s in share
+def one_year(scenario: str, symbols: int, min_improvement: float, seed: int) -> Year:
+    """One simulated year of a scenario with permanent name."""
+    policy = EvidencePolicy(min_improvement=min_improvement)
+    return simulate_year(seed, symbols, _SCENARIOS[scenario], policy)
+
+
+_STEP_DAY = 90
+_DRIFT_PER_30_DAYS = 0.001
+
+
+def _null(day: int, hour: int) -> Model:
+    return _EQUAL
+
+
+def _worse(delta: float, day: int, hour: int) -> Model:
+    return _BETTER if day == 0 else worse_by(delta, _BETTER)
+
+
+def _step_better(day: int, hour: int) -> Model:
+    return worse_by(0.01, _BETTER) if day < _STEP_DAY else _BETTER
+
+
+def _age_drift(day: int, hour: int) -> Model:
+    """R² falls by 0.1 percentage points per 30 days of age."""
+    age = max(0.0, (hour - 720) / 24 + 1 - day)
+    return _EQUAL.with_r2(_EQUAL.r2 - _DRIFT_PER_30_DAYS * age / 30)
+
+
+_SCENARIOS: dict[str, Callable[[int, int], Model]] = {
+    "null": _null,
+    "all 0.5 % worse": partial(_worse, 0.005),
+    "all 2 % worse": partial(_worse, 0.02),
+    "step-better": _step_better,
+    "age-drift": _age_drift,
+}
+
+
+def rows(bench: Bench) -> Iterable[Row]:
+    """Every row of the table, as it is computed."""
+    yield from _decisions(bench)
+    yield from _live(bench)
+    yield from _guards(bench)
+    yield from _years(bench)
+
+
+#: Symbols pooled where nothing else is said.
+_POOLED = 5
+
+
+def _decisions(bench: Bench) -> Iterable[Row]:
+    """One look at a holdout, or hourly looks for a year; one symbol, then several pooled."""
+    for symbols in (1, _POOLED):
+        for hours in (500, 1000, 2000):
+            found = bench.crossings(hours, 2000, hours, _EQUAL, _EQUAL, symbols=symbols, naive=symbols == 1)
+            yield _share(
+                f"equal models: false promotion, one look at {hours:,} holdout h, {_symbols(symbols)}",
+                [c.hour >= 0 and c.total > 0 for c in found],
+                0.05,
+                [c.naive for c in found] if symbols == 1 else None,
+            )
+        found = bench.crossings(1, 1000, 8760, _EQUAL, _EQUAL, symbols=symbols)
+        yield _share(
+            f"equal candidate peeked at hourly for a year: ever promoted, {_symbols(symbols)}",
+            [c.hour >= 0 for c in found],
+            0.05,
         )
-        tau = _BASE * np.sqrt(sigma / _BASE)
-        tau /= np.sqrt(np.mean(sigma / _BASE))
-        r = 0.12 * tau * g + sigma * z
-        pa, pb = (
-            tau * (m.a * g + m.b * (np.sqrt(corr) * c + np.sqrt(1 - corr) * own_noise))
-            for m, own_noise in ((champion, na), (challenger, nb))
-        )
-        d, bound = gains(r, pa, pb, _known_variance(r))
-        gain_sum, bound_sum = gain_sum + d, bound_sum + bound
-        first = first or (r, pa, pb)
-    assert first is not None
-    return gain_sum / symbols, bound_sum / symbols, *first
+        for delta, must in ((0.005, 0.20), (0.01, 0.70), (0.02, 0.93), (0.05, 0.98)):
+            found = bench.crossings(
+                int(delta * 1e4), 4000, 1000, worse_by(delta, _BETTER), _BETTER,
+                symbols=symbols, naive=symbols == 1,
+            )  # fmt: skip
+            yield _share(
+                f"power, 1,000 holdout h, δ = {delta:.1%}, {_symbols(symbols)}",
+                [c.hour >= 0 and c.total > 0 for c in found],
+                must,
+                [c.naive for c in found] if symbols == 1 else None,
+                True,
+            )
 
 
-def _noise_correlation(one: Model, other: Model) -> float:
-    """c such that corr(p_A, p_B) = 0.8, at most 1."""
-    norms = np.sqrt((one.a**2 + one.b**2) * (other.a**2 + other.b**2))
-    return float(np.clip((_CORRELATION * norms - one.a * other.a) / (one.b * other.b), 0, 1))
-
-
-def _ar1(rng: np.random.Generator, n: int, hours: int) -> Array:
-    from scipy.signal import lfilter
-
-    noise = rng.standard_normal((n, hours + 50)) * np.sqrt(1 - 0.7**2)
-    path: Array = lfilter([1.0], [1.0, -0.7], noise, axis=1)[:, 50:]
-    return path
-
-
-def _garch(z: Array) -> Array:
-    h = np.empty_like(z)
-    level = np.ones(len(z))
-    for t in range(z.shape[1]):
-        h[:, t] = level
-        level = 0.02 + level * (0.06 * z[:, t] ** 2 + 0.92)
-    return h
-
-
-def _known_variance(r: Array) -> Array:
-    """`clm.core.evidence.predictable_variance` for many paths at once."""
-    known = np.empty_like(r)
-    level = np.full(len(r), _BASE**2)
-    for t in range(r.shape[1]):
-        known[:, t] = level
-        level = 0.97 * level + 0.03 * np.minimum(r[:, t] ** 2, 16 * level)
-    return known
-
-
-def log_e(d: Array, bound: Array, symbols: int = 1) -> Array:
-    """log E after every hour, shape (n, hours)."""
-    stakes = POOLED_STAKES if symbols >= 3 else STAKES
-    wealth = np.cumsum(log_growth(d, bound, stakes), axis=1)
-    evidence: Array = np.logaddexp.reduce(wealth, axis=2) - np.log(len(stakes))
-    return evidence
-
-
-def _promoted_once(paths: tuple[Array, ...]) -> float:
-    """Share of holdouts on which E reaches 1/α at some hour and Σd > 0 at the end."""
-    d, bound = paths[:2]
-    reached = log_e(d, bound).max(axis=1) >= np.log(1 / _ALPHA)
-    return float(np.mean(reached & (d.sum(axis=1) > 0)))
-
-
-def _naive(paths: tuple[Array, ...]) -> float:
-    """Share of single decisions with 2 % better MSE or direction: the rule before its shadow test."""
-    _, _, r, pa, pb = paths
-    mse = 1 - ((r - pb) ** 2).mean(axis=1) / ((r - pa) ** 2).mean(axis=1)
-    right_a, right_b = ((np.sign(p) == np.sign(r)).mean(axis=1) for p in (pa, pb))
-    return float(np.mean((mse >= 0.02) | (right_b / right_a - 1 >= 0.02)))
-
-
-def _within(paths: tuple[Array, ...], hours: int, symbols: int = 1) -> float:
-    d, bound = paths[:2]
-    reached = log_e(d[:, :hours], bound[:, :hours], symbols).max(axis=1) >= np.log(1 / _ALPHA)
-    return float(np.mean(reached))
-
-
-def run(n: int) -> list[tuple[str, float, float | None, str]]:
-    """(quantity, evidence, naive rule, what must be reached)."""
-    equal, better = Model.calibrated(0.005), Model.calibrated(0.008)
-    rows: list[tuple[str, float, float | None, str]] = []
-    for hours, seen in ((500, 0.5), (1000, 1.3), (2000, 2.0)):
-        paths = simulate(n, hours, equal, equal, seed=hours)
-        rows.append((f"equal models, one decision from {hours} h", _promoted_once(paths), _naive(paths),
-                     f"≤ 5 % ({seen} % seen)"))  # fmt: skip
-    paths = simulate(n, 8760, equal, equal, seed=1)
-    rows.append(
-        ("equal candidate peeked at hourly for a year", _within(paths, 8760), None, "≤ 5 % (4.2 % seen)")
+def _live(bench: Bench) -> Iterable[Row]:
+    one = bench.crossings(2, 2000, 2160, worse_by(0.01, _BETTER), _BETTER)
+    yield _share("live only, 1 symbol, δ = 1 %: promoted within 30 d", _within(one, 720), 0.52, more=True)
+    yield _share("live only, 1 symbol, δ = 1 %: promoted within 90 d", _within(one, 2160), 0.95, more=True)
+    ten = {
+        delta: bench.crossings(3, 600, 720, worse_by(delta, _BETTER), _BETTER, symbols=10)
+        for delta in (0.005, 0.01)
+    }
+    yield _share(
+        "live only, 10 symbols, δ = 0.5 %: promoted within 30 d", _within(ten[0.005], 720), 0.55, more=True
     )
-    for delta, must in ((0.005, 20), (0.01, 70), (0.02, 93), (0.05, 98)):
-        paths = simulate(n, 1000, worse_by(delta, better), better, seed=int(delta * 1e4))
-        rows.append(
-            (f"power, 1,000 holdout h, δ = {delta:.1%}", _promoted_once(paths), _naive(paths), f"≥ {must} %")
+    yield _share(
+        "live only, 10 symbols, δ = 1 %: promoted within 30 d", _within(ten[0.01], 720), 0.98, more=True
+    )
+    yield Row("median hours to promotion, δ = 1 %, 1 symbol", _median(one), None, 700, unit="h")
+    yield Row("median hours to promotion, δ = 1 %, 10 symbols", _median(ten[0.01]), None, 280, unit="h")
+
+
+def _guards(bench: Bench) -> Iterable[Row]:
+    for symbols, n, must in ((1, 2000, 0.62), (10, 600, 0.98)):
+        found = bench.crossings(
+            4, n, 720, worse_by(0.01, _BETTER), _BETTER, symbols=symbols, alpha=_ALPHA_ROLLBACK
         )
-    paths = simulate(n, 2160, worse_by(0.01, better), better, seed=2)
-    rows.append(("live only, 1 symbol, δ = 1 %, within 30 d", _within(paths, 720), None, "≥ 52 %"))
-    rows.append(("live only, 1 symbol, δ = 1 %, within 90 d", _within(paths, 2160), None, "≥ 95 %"))
-    for delta, must in ((0.005, 55), (0.01, 98)):
-        few = max(100, n // 5)
-        paths = simulate(few, 720, worse_by(delta, better), better, symbols=10, seed=3)
-        rows.append((f"live only, 10 symbols, δ = {delta:.1%}, within 30 d", _within(paths, 720, 10), None,
-                     f"≥ {must} %"))  # fmt: skip
-    return rows
+        yield _share(
+            f"guard: a 1 % worse model rolled back within 30 d, {_symbols(symbols)}",
+            _within(found, 720),
+            must,
+            more=True,
+        )
+        found = bench.crossings(5, n, 720, _EQUAL, _EQUAL, symbols=symbols, alpha=_ALPHA_ROLLBACK)
+        yield _share(f"guard: an equal model rolled back, {_symbols(symbols)}", _within(found, 720), 0.10)
+
+
+def _years(bench: Bench) -> Iterable[Row]:
+    limits = {1: 0.45, 5: 0.15}
+    for symbols in (1, _POOLED):
+        seen = {
+            "null": bench.years("null", 300 if symbols == 1 else 200, symbols),
+            "all 0.5 % worse": bench.years("all 0.5 % worse", 120, symbols),
+            "all 2 % worse": bench.years("all 2 % worse", 120, symbols),
+            "step-better": bench.years("step-better", 60, symbols),
+            "age-drift": bench.years("age-drift", 60, symbols),
+        }
+        suffix = f"365 daily candidates, {_symbols(symbols)}"
+        yield _share(
+            f"years with a false promotion, all equal, {suffix}",
+            [y.better > 0 for y in seen["null"]],
+            0.05,
+            [y.naive > 0 for y in seen["null"]],
+        )
+        for name in ("all 0.5 % worse", "all 2 % worse"):
+            yield _share(
+                f"years with a harmful promotion, {name}, {_symbols(symbols)}",
+                [y.harmful > 0 for y in seen[name]],
+                0.05,
+                [y.naive_harmful > 0 for y in seen[name]],
+            )
+        worst: list[tuple[float, float, float]] = []
+        for name in ("null", "all 2 % worse", "step-better", "age-drift"):
+            lost, naive = (
+                [getattr(y, kind) for y in seen[name]] for kind in ("shortfall", "naive_shortfall")
+            )
+            worst.append((100 * float(np.mean(lost)), 100 * float(np.mean(naive)), 100 * _error(lost)))
+            yield Row(
+                f"  shortfall of mean R², {name}, {_symbols(symbols)}",
+                worst[-1][0],
+                worst[-1][1],
+                None,
+                unit="pp",
+            )
+        ours, _, error = max(worst)
+        yield Row(
+            f"worst-case shortfall of mean R², whole policy, {_symbols(symbols)}",
+            ours,
+            max(w[1] for w in worst),
+            limits[symbols],
+            unit="pp",
+            error=error,
+        )
+        refreshed = [y.refresh for y in seen["null"]]
+        print(f"  (refreshes a year, all equal, {_symbols(symbols)}: {np.mean(refreshed):.1f})", flush=True)
+        filtered = bench.years("step-better", 40, symbols, 0.02)
+        yield Row(
+            f"  shortfall, step-better, with the 2 % point filter, {_symbols(symbols)}",
+            100 * float(np.mean([y.shortfall for y in filtered])),
+            None,
+            None,
+            unit="pp",
+        )
+
+
+def _share(
+    name: str, hits: Sequence[bool], limit: float, naive: Sequence[bool] | None = None, more: bool = False
+) -> Row:
+    share = float(np.mean(hits))
+    error = float(np.sqrt(max(limit * (1 - limit), 1e-9) / len(hits)))
+    return Row(name, share, float(np.mean(naive)) if naive is not None else None, limit, more, error=error)
+
+
+def _within(found: Sequence[Crossing], hours: int) -> list[bool]:
+    return [0 <= c.hour <= hours for c in found]
+
+
+def _median(found: Sequence[Crossing]) -> float:
+    return float(np.median([c.hour if c.hour >= 0 else np.inf for c in found]))
+
+
+def _error(values: Sequence[float]) -> float:
+    return float(np.std(values) / np.sqrt(len(values)))
+
+
+def _symbols(n: int) -> str:
+    return "1 symbol" if n == 1 else f"{n} symbols"
 
 
 def main() -> int:
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    print(f"{'share of promotions':<52} {'evidence':>9} {'naive':>8}  must be")
-    for name, ours, naive, must in run(n):
-        other = "" if naive is None else f"{naive:.1%}"
-        print(f"{name:<52} {ours:>9.1%} {other:>8}  {must}", flush=True)
-    return 0
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the paths and years; default: 1")
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args()
+    began, missed = time.monotonic(), []
+    print(f"{'':<66} {'evidence':>10} {'threshold':>10} {'must be':>12}")
+    with ProcessPoolExecutor(given.processes) as pool:
+        for row in rows(Bench(pool, given.scale)):
+            print(row, flush=True)
+            missed += [row.name] if row.missed else []
+    print(
+        f"{time.monotonic() - began:.0f} s; {'missed: ' + '; '.join(missed) if missed else 'nothing missed'}"
+    )
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

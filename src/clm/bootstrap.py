@@ -1,34 +1,32 @@
-"""The composition root: Settings → Application. The only file that knows every concrete class."""
+"""What entrances ask for: each a few lines over the parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from types import TracebackType
-from typing import Any, Self
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from clm.core import plugins
-from clm.core.domain import ModelType, Progress, RetrainReport, RunRequest, Series
-from clm.core.errors import ClmError, InvalidSetting
-from clm.core.manager import ContinuousLearningManager
-from clm.core.policy import NewestPolicy, PromotionPolicy, ThresholdPolicy
-from clm.core.wire import report_view
-from clm.evaluation.evaluator import QuantumModelEvaluator
-from clm.features.engineer import QuantumFeatureEngineer
-from clm.jobs.supervisor import RunSupervisor
-from clm.market.binance import BinanceDataClient
-from clm.market.pace import Pace
-from clm.registry.runs import SQLRunStore
-from clm.registry.sql import SQLModelRegistry
-from clm.settings import Settings
-from clm.shadow.tester import QuantumShadowTester
-from clm.training.trainer import QuantumModelTrainer
-
-POLICIES: dict[str, Callable[[Settings], PromotionPolicy]] = {
-    "threshold": lambda settings: ThresholdPolicy(settings.min_improvement_threshold),
-    "newest": lambda settings: NewestPolicy(),
-}
+from clm.core.domain import Decision, ModelArtifact, Progress, RetrainReport, Series
+from clm.core.errors import (
+    ClmError,
+    DatabaseUnavailable,
+    InvalidSetting,
+    LeaseLost,
+    NotCertified,
+    TransientError,
+)
+from clm.core.journal import Journal, NoJournal, RunJournal
+from clm.core.recompute import Recomputed, recompute
+from clm.core.runs import Run, RunKind, RunRequest
+from clm.core.standings import standings
+from clm.core.wire import jsonable, merged_views, report_view
+from clm.market.ping import ping
+from clm.market.store import CandleStore
+from clm.parts import Parts
+from clm.registry.mend import mend
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,92 +37,75 @@ class CycleOutcome:
     error: str | None
 
 
-class Application:
-    """Everything built from one `Settings`. Building it opens nothing; a context manager to close it.
+class Application(Parts):
+    """The use cases of one `Settings`."""
 
-    interactive: somebody waits for the answer, so an exchange that is down or busy is an error at once; a
-    worker has patience instead.
-    """
+    def ensemble_standing(self, series: Series) -> dict[str, Any]:
+        """Of one series. Raises InvalidSetting where there is but one model type to mix."""
+        keeper = self.ensemble_keeper(series)
+        if keeper is None:
+            allowed = "at least two model types, to be mixed"
+            raise InvalidSetting("CLM_MODELS", ",".join(self.models), allowed)
+        standing: dict[str, Any] = jsonable(keeper.standing())
+        return {"symbol": series.symbol, "interval": series.interval, **standing}
 
-    def __init__(self, settings: Settings, *, interactive: bool = False) -> None:
-        self.settings = settings
-        self._pace = Pace.interactive() if interactive else Pace()
-        self._managers: dict[Series, ContinuousLearningManager] = {}
-        self._clients: dict[Series, BinanceDataClient] = {}
-        self.models = plugins.require_model_types(settings.models)
+    def now(self, series: Series) -> datetime:
+        """The exchange's time; the machine's where the exchange does not answer."""
+        try:
+            return self.data_client(series).server_time()
+        except TransientError:
+            return datetime.now(UTC)
 
-    @cached_property
-    def series(self) -> tuple[Series, ...]:
-        """The configured series; the first is the default wherever none is named."""
-        return tuple(Series(symbol, self.settings.interval) for symbol in self.settings.symbols)
+    def newest_stored(self, series: Series) -> datetime | None:
+        """When the newest candle of the store closes; None where there is none."""
+        spans = CandleStore(self.settings.data_dir).coverage(series).spans
+        return datetime.fromtimestamp(spans[-1][1] / 1000, UTC) if spans else None
 
-    @cached_property
-    def registry(self) -> SQLModelRegistry:
-        return SQLModelRegistry(self.settings.db_url, self.settings.model_dir, series=self.series[0])
+    def ping_exchange(self, seconds: float) -> None:
+        """Returns when the exchange answers. Raises ExchangeUnavailable, RateLimited."""
+        ping(self.settings.binance_url, seconds)
 
-    @cached_property
-    def runs(self) -> SQLRunStore:
-        return SQLRunStore(self.registry.engine)
-
-    @cached_property
-    def supervisor(self) -> RunSupervisor:
-        return RunSupervisor(self.runs, self.settings.model_dump_json())
-
-    @cached_property
-    def feature_engineer(self) -> QuantumFeatureEngineer:
-        return QuantumFeatureEngineer(use_advanced=self.settings.features == "advanced")
-
-    def find_series(self, symbol: str | None = None, interval: str | None = None) -> Series:
-        """A configured series; None: as in the first one. Raises InvalidSetting for one not configured."""
-        wanted = Series(symbol or self.series[0].symbol, interval or self.series[0].interval)
-        if wanted not in self.series:
-            raise InvalidSetting("symbol, interval", str(wanted), ", ".join(map(str, self.series)))
-        return wanted
-
-    def data_client(self, series: Series) -> BinanceDataClient:
-        """The client of one series, built once."""
-        if series not in self._clients:
-            self._clients[series] = self._build_client(series)
-        return self._clients[series]
-
-    def _build_client(self, series: Series) -> BinanceDataClient:
-        return BinanceDataClient(
-            symbol=series.symbol,
-            interval=series.interval,
-            cache_enabled=self.settings.cache_enabled,
-            cache_ttl=self.settings.cache_ttl,
-            base_url=self.settings.binance_url,
-            data_dir=self.settings.data_dir,
-            pace=self._pace,
+    def folders(self) -> list[Path]:
+        """Where this application writes to."""
+        url = self.registry.database.engine.url
+        own = (
+            [Path(url.database).absolute().parent]
+            if url.get_backend_name() == "sqlite" and url.database
+            else []
         )
+        return [*own, self.settings.model_dir.absolute(), self.settings.data_dir.absolute()]
 
-    def manager(self, series: Series | None = None) -> ContinuousLearningManager:
-        """The manager of one series, built once."""
-        series = series or self.series[0]
-        if series not in self._managers:
-            self._managers[series] = self._build_manager(series)
-        return self._managers[series]
+    def standings(self, symbol: str | None = None, interval: str | None = None) -> list[dict[str, Any]]:
+        """How challengers stand on one series, or on all (symbol None)."""
+        chosen = self.series if symbol is None and interval is None else (self.find_series(symbol, interval),)
+        found: list[dict[str, Any]] = []
+        for series in chosen:
+            manager = self.manager(series)
+            found += standings(manager.keeper, manager.policy, self.models, self.now(series))
+        return found
 
-    def _build_manager(self, series: Series) -> ContinuousLearningManager:
-        settings = self.settings
-        data_client, features = self.data_client(series), self.feature_engineer
-        return ContinuousLearningManager(
-            data_client=data_client,
-            feature_engineer=features,
-            model_trainer=QuantumModelTrainer(params=_training_params(settings), seed=settings.training_seed),
-            model_evaluator=QuantumModelEvaluator(features),
-            shadow_tester=QuantumShadowTester(data_client, features),
-            model_registry=self.registry,
-            retrain_interval_days=settings.retrain_interval_days,
-            shadow_test_hours=settings.shadow_test_hours,
-            min_improvement_threshold=settings.min_improvement_threshold,
-            training_lookback_days=settings.training_lookback_days,
-            holdout_days=settings.holdout_days,
-            purge_hours=settings.purge_hours,
-            retrain_after_candles=settings.retrain_after_candles,
-            models=self.models,
-            promotion_policy=POLICIES[settings.promotion_policy](settings),
-        )
+    def promote_by_hand(
+        self, series: Series, model_type: str, version: str, *, uncertified: bool = False
+    ) -> ModelArtifact:
+        """A human's decision; the guard watches over it as over any other. Raises NotCertified."""
+        registry = self.registry.for_series(series)
+        artifact = registry.get_version(model_type, version)
+        problems = artifact.certificate["problems"] if artifact.certificate else ["it has none"]
+        if problems and not uncertified:
+            raise NotCertified(
+                f"{model_type} {version} of {series} has no leakage certificate ({'; '.join(problems)}); "
+                "promoting it all the same has to be asked for"
+            )
+        return registry.promote(model_type, version, at=self.now(series))
+
+    def roll_back_by_hand(self, series: Series, model_type: str, reason: str) -> ModelArtifact:
+        """Back to the version the champion replaced, because a human says so."""
+        return self.registry.for_series(series).rollback(model_type, reason=reason, at=self.now(series))
+
+    def explain(self, decision_id: int) -> tuple[Series, Decision, Recomputed]:
+        """A stored decision, and what comes out when it is decided again. Raises DecisionNotFound."""
+        series, decision = self.registry.get_decision(decision_id)
+        return series, decision, recompute(self.registry.for_series(series), decision)
 
     def check_request(self, request: RunRequest) -> tuple[Series, ...]:
         """The series a request is about. Raises UnknownModelType, InvalidSetting: before anything starts."""
@@ -132,7 +113,23 @@ class Application:
             plugins.require_model_types(request.models)
         return tuple(self.find_series(symbol) for symbol in request.symbols or self.settings.symbols)
 
-    def run(self, request: RunRequest, progress: Callable[[Progress], None] | None = None) -> CycleOutcome:
+    def perform(self, run: Run, progress: Callable[[Progress], None]) -> CycleOutcome:
+        """What a run asks for, here and now; of what earlier attempts have done, nothing twice."""
+        if run.request.kind is RunKind.RETENTION:
+            return self.retain()
+        journal = RunJournal(self.runs, run)
+        outcome = self.run(run.request, progress, journal)
+        if not journal.earlier:
+            return outcome
+        merged = merged_views([*journal.earlier, outcome.report])
+        return CycleOutcome(merged, None if merged["models_trained"] else outcome.error)
+
+    def run(
+        self,
+        request: RunRequest,
+        progress: Callable[[Progress], None] | None = None,
+        journal: Journal = NoJournal(),  # noqa: B008  # it keeps nothing
+    ) -> CycleOutcome:
         """The cycle of every series asked for, here and now; one series' failure does not stop the next."""
         reports: list[RetrainReport] = []
         errors: dict[Series, str] = {}
@@ -140,12 +137,26 @@ class Application:
         for position, series in enumerate(every):
             listener = _placed(progress, position, len(every)) if progress else None
             try:
-                report = self.manager(series).run_full_cycle(request.models, request.force, progress=listener)
+                report = self.manager(series).run_full_cycle(
+                    request.models, request.force, progress=listener, journal=journal
+                )
                 reports.append(report)
+            except (DatabaseUnavailable, LeaseLost):
+                raise
             except ClmError as error:
                 errors[series] = str(error)
         view = report_view(reports, errors, request.models or self.models)
         return CycleOutcome(view, _failure(reports, errors))
+
+    def retain(self) -> CycleOutcome:
+        """Puts old model files away, and sees to loose ends."""
+        gone = self.registry.upkeep.retain(self.settings.keep_versions) if self.settings.keep_versions else []
+        return CycleOutcome({"deleted_files": gone, "mended": self.mend()}, None)
+
+    def mend(self) -> list[str]:
+        """What `clm verify --fix` does; a sentence for each thing done."""
+        names = self.feature_engineer.get_feature_names()
+        return mend(self.registry, names, self.now(self.series[0]), self.alarm)
 
     def clear_cache(self) -> None:
         """Drops cached candles and what is held in memory. Raises RunInProgress while a run is under way."""
@@ -153,34 +164,7 @@ class Application:
         for series in self.series:
             self.data_client(series).clear_cache()
         self._managers.clear()
-
-    def close(self) -> None:
-        """Ends children and connections that were opened."""
-        if "supervisor" in self.__dict__:
-            self.supervisor.close()
-        for client in self._clients.values():
-            client.close()
-        if "registry" in self.__dict__:
-            self.registry.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _training_params(settings: Settings) -> dict[str, dict[str, Any]]:
-    """The preset for the tree families, then what the settings say per family."""
-    params: dict[str, dict[str, Any]] = {
-        str(family): {"preset": settings.training_preset}
-        for family in (ModelType.XGBOOST, ModelType.LIGHTGBM)
-    }
-    for family, own in settings.training_params.items():
-        params[family] = {**params.get(family, {}), **own}
-    return params
+        self.__dict__.pop("explainer", None)
 
 
 def _placed(listener: Callable[[Progress], None], position: int, count: int) -> Callable[[Progress], None]:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from clm.core.domain import INTERVALS
+from clm.core.access import ApiKey, configured_keys
+from clm.core.domain import INTERVALS, SYMBOL
 from clm.core.errors import BadInput, InvalidSetting
+from clm.core.text import fit_to_show, mask_url, plain_text, read_json
 
 PREFIX = "CLM_"
 #: Read by the test suite only, never by the product.
 _TEST_PREFIX = "CLM_TEST_"
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
+#: A century, and numbers that no clock and no counter overflows at.
+Days = Annotated[float, Field(le=36_500)]
+Hours = Annotated[float, Field(le=876_000)]
+Amount = Annotated[float, Field(le=1e9)]
+Count = Annotated[int, Field(le=10**9)]
 
 
 class Settings(BaseSettings):
@@ -28,42 +37,81 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True,
-        env_ignore_empty=True,
+        env_ignore_empty=True, hide_input_in_errors=True,
     )  # fmt: skip
 
     symbols: CommaList = Field(("BTCUSDT",), description="markets to keep models for, comma-separated")
     interval: str = Field("1h", description="candle length: 1m … 1d")
     models: CommaList = Field(("xgboost", "lightgbm"), description="model families to train, comma-separated")
 
-    retrain_interval_days: float = Field(7, gt=0, description="a champion older than this is retrained")
-    retrain_after_candles: int = Field(
+    retrain_interval_days: Days = Field(7, gt=0, description="a champion older than this is retrained")
+    retrain_after_candles: Count = Field(
         0, ge=0, description="also retrain after so many new candles since training; 0: off"
     )
-    training_lookback_days: float = Field(365, gt=0, description="days of candles a cycle works with")
-    holdout_days: float = Field(30, gt=0, description="days kept from training to evaluate on")
-    purge_hours: float = Field(24, gt=0, description="hours left unused between training and evaluation")
-    shadow_test_hours: float = Field(24, gt=0, description="hours replayed in the shadow test")
-    min_improvement_threshold: float = Field(
-        0.02, ge=0, lt=1, description="relative gain a candidate must show under the threshold policy"
+    drift_triggers: bool = Field(
+        True, description="also retrain when performance decays, features drift or the regime shifts"
     )
-    promotion_policy: Literal["threshold", "newest"] = Field(
-        "threshold", description="threshold: gain and shadow test; newest: always the newest sane model"
+    training_lookback_days: Days = Field(365, gt=0, description="days of candles a cycle works with")
+    holdout_days: Days = Field(30, gt=0, description="days kept from training to evaluate on")
+    purge_hours: Hours = Field(24, gt=0, description="hours left unused between training and evaluation")
+    shadow_test_hours: Hours = Field(24, gt=0, description="hours replayed in the shadow test")
+    min_improvement_threshold: float = Field(
+        0.02, ge=0, lt=1, description="relative gain of squared error or direction a candidate must show"
+    )
+    promotion_policy: Literal["evidence", "threshold", "newest"] = Field(
+        "evidence",
+        description="evidence: only what is proven; threshold: point estimates; newest: always the newest",
+    )
+    promotion_alpha: float = Field(
+        0.05, gt=0, lt=0.5, description="evidence: chance that a reign is ever ended by a model no better"
+    )
+    refresh_after_days: Days = Field(
+        30, ge=0, description="evidence: age at which a champion may be refreshed by its own recipe; 0: never"
+    )
+    guard_hours: Hours = Field(
+        720, ge=0, description="evidence: hours a replaced champion may still come back; 0: no guard"
+    )
+    guard_alpha: float = Field(
+        0.1, gt=0, lt=0.5, description="evidence: chance that a sound promotion is ever taken back"
+    )
+    cool_down_hours: Hours = Field(
+        168, ge=0, description="evidence: hours without promotions after a promotion was taken back"
+    )
+    pool_symbols: bool = Field(True, description="evidence: bet on the mean over all symbols")
+    live_shadow: bool = Field(
+        True, description="forecast with champion and challengers at each candle close (`clm serve`)"
     )
 
     features: Literal["advanced", "basic"] = Field("advanced", description="feature catalogue to compute")
     training_preset: Literal["regularised", "fast", "accurate"] = Field(
         "regularised", description="parameter set of the tree models"
     )
-    training_params: dict[str, dict[str, Any]] = Field(
+    training_params: Annotated[dict[str, dict[str, Any]], NoDecode] = Field(
         default_factory=dict, description='JSON per family, e.g. {"lightgbm": {"num_trees": 100}}'
     )
     training_seed: int = Field(0, ge=0, lt=2**31, description="seed of every random choice in a training")
+
+    stale_model_days: Days = Field(
+        90, gt=0, description="a forecast by a model trained longer ago is marked not usable"
+    )
+    run_time_limit_minutes: Amount = Field(
+        120, ge=0, description="a run's worker is ended after so many minutes; 0: never"
+    )
+    run_memory_limit_mb: Amount = Field(
+        0, ge=0, description="a run's worker is ended when it uses more megabytes of memory; 0: no limit"
+    )
+    keep_versions: Count = Field(
+        50, ge=0, description="model files kept per series and model; older retired ones go; 0: all are kept"
+    )
+    shutdown_grace_seconds: Amount = Field(
+        20, ge=0, description="a service that is stopped waits so long for its run, then hands it over"
+    )
 
     db_url: str = Field("sqlite:///clm.db", description="SQLAlchemy URL: sqlite:/// or postgresql+psycopg://")
     model_dir: Path = Field(Path("models"), description="folder of the model files")
     data_dir: Path = Field(Path("data"), description="folder of the candle store")
     cache_enabled: bool = Field(True, description="keep fetched candles in the candle store")
-    cache_ttl: float = Field(
+    cache_ttl: Amount = Field(
         3600, ge=0, description="seconds after which the newest stored candles are read again"
     )
     binance_url: str = Field(
@@ -73,13 +121,74 @@ class Settings(BaseSettings):
     schedule: str = Field("0 2 * * *", description="cron of the retraining job, UTC; off: none")
     host: str = Field("127.0.0.1", description="address the service listens on")
     port: int = Field(8000, ge=0, le=65535, description="port the service listens on")
+    api_key: Annotated[tuple[ApiKey, ...], NoDecode] = Field(
+        (),
+        description="keys to the service: [role:]key or [role:]sha256:<hex>, comma-separated; role read, "
+        "operate or admin (default)",
+    )  # fmt: skip
+    allowed_hosts: CommaList = Field(
+        (), description="names the service answers to besides loopback and CLM_HOST, comma-separated"
+    )
+    cors_origins: CommaList = Field(
+        (), description="other web pages that may call it, such as https://desk.example.com, comma-separated"
+    )
+    trusted_proxies: CommaList = Field(
+        (), description="addresses whose X-Forwarded-For and -Proto are believed, comma-separated"
+    )
+    rate_limit_per_minute: Count = Field(
+        60, ge=0, description="requests that change something, per caller; 0: no limit"
+    )
+    max_body_kb: Count = Field(1024, ge=1, description="longest body of a request, kilobytes")
+    min_free_mb: Amount = Field(
+        200, ge=0, description="a service with less disk space is not ready, megabytes; 0: not looked at"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["console", "json"] = Field("console", description="how log lines look")
 
-    @field_validator("symbols", "models", mode="before")
+    @field_validator("symbols", "models", "allowed_hosts", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("training_params", mode="before")
+    @classmethod
+    def _json(cls, value: object) -> object:
+        return read_json(value) if isinstance(value, str) else value
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _keys(cls, value: object) -> object:
+        return configured_keys(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        hosts = tuple(part.lower().strip("[]") for part in value)
+        if any(not host or any(c in host for c in "/*@ ") for host in hosts):
+            raise ValueError("host names or addresses without scheme, port or path, comma-separated")
+        return hosts
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        origins = tuple(part.lower().rstrip("/") for part in value)
+        for origin in origins:
+            parts = urlsplit(origin)
+            if origin != f"{parts.scheme}://{parts.netloc}" or "*" in origin or not parts.netloc:
+                raise ValueError(
+                    "origins such as https://desk.example.com, each by its name, comma-separated"
+                )
+        return origins
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for part in value:
+                ipaddress.ip_network(part)
+        except ValueError as exc:
+            raise ValueError("addresses or networks, such as 127.0.0.1 or 10.0.0.0/8") from exc
+        return value
 
     @field_validator("symbols", "models")
     @classmethod
@@ -87,6 +196,13 @@ class Settings(BaseSettings):
         if not value or not all(value):
             raise ValueError("at least one name, comma-separated, none of them empty")
         return tuple(dict.fromkeys(value))
+
+    @field_validator("symbols")
+    @classmethod
+    def _markets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(SYMBOL, symbol) for symbol in value):
+            raise ValueError("2 to 20 capital letters and digits each, such as BTCUSDT")
+        return value
 
     @field_validator("interval")
     @classmethod
@@ -98,9 +214,14 @@ class Settings(BaseSettings):
     @field_validator("binance_url")
     @classmethod
     def _http(cls, value: str) -> str:
-        parts = urlsplit(value)
+        allowed = "an http:// or https:// address without a path, such as https://api.binance.com"
+        try:
+            parts = urlsplit(value)
+        except ValueError:
+            # What it says of the address may hold a password.
+            raise ValueError(allowed) from None
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ValueError("an http:// or https:// address without a path, such as https://api.binance.com")
+            raise ValueError(allowed)
         return value.rstrip("/")
 
     @field_validator("schedule")
@@ -114,6 +235,11 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _text(cls, value: object) -> object:
+        return plain_text(value) if isinstance(value, str) else value
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -129,7 +255,7 @@ class Settings(BaseSettings):
             first = exc.errors()[0]
             name = str(first["loc"][0])
             allowed = str(first["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-            raise InvalidSetting(PREFIX + name.upper(), first["input"], allowed) from exc
+            raise InvalidSetting(PREFIX + name.upper(), fit_to_show(name, first["input"]), allowed) from exc
 
     @classmethod
     def example(cls) -> str:
@@ -145,20 +271,26 @@ class Settings(BaseSettings):
         return "\n".join(lines)
 
     def masked(self) -> dict[str, Any]:
-        """JSON-ready settings without secrets: the database password reads `***`."""
+        """JSON-ready settings without secrets: passwords and keys read `***`."""
         shown: dict[str, Any] = self.model_dump(mode="json")
+        shown["api_key"] = [f"{key.role}:***" for key in self.api_key]
         shown["db_url"] = mask_url(self.db_url)
         shown["binance_url"] = mask_url(self.binance_url)
         return shown
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What `repr` and `str` show; they end up in logs and tracebacks."""
+        return self.masked().items()
 
-def mask_url(url: str) -> str:
-    """`url` with its password, if any, replaced by `***`."""
-    parts = urlsplit(url)
-    if not parts.password:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+    def for_children(self) -> str:
+        """JSON for processes that work for the service: all but the keys to it, which they do not need."""
+        return self.model_copy(update={"api_key": ()}).model_dump_json()
+
+
+def environment_of_children(**more: str) -> dict[str, str]:
+    """This process's environment without the keys to the service."""
+    secret = PREFIX + "API_KEY"
+    return {**{name: value for name, value in os.environ.items() if name.upper() != secret}, **more}
 
 
 def _dotenv_names(cls: type[Settings]) -> Mapping[str, str | None]:
@@ -167,7 +299,10 @@ def _dotenv_names(cls: type[Settings]) -> Mapping[str, str | None]:
         return {}
     from dotenv import dotenv_values  # only where there is a file to read
 
-    return dotenv_values(file)
+    try:
+        return dotenv_values(file)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BadInput(str(file), type(exc).__name__, "a file that can be read, in UTF-8") from exc
 
 
 def _refuse_unknown(cls: type[Settings], names: Mapping[str, str | None]) -> None:

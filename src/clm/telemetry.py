@@ -9,6 +9,8 @@ import stamina
 import structlog
 from stamina.instrumentation import RetryDetails
 
+from clm.core.alert import Alert
+
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -45,3 +47,10 @@ def _say_retry(details: RetryDetails) -> None:
         "trying_again", cause=str(details.caused_by), attempt=details.retry_num + 1,
         wait_seconds=round(details.wait_for, 1),
     )  # fmt: skip
+
+
+def log_alert(alert: Alert) -> None:
+    """Where alerts go unless somebody listens: a warning in the log."""
+    structlog.get_logger().warning(
+        "alert", kind=alert.kind, series=str(alert.series), model=alert.model_type, message=alert.message
+    )

@@ -8,61 +8,64 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
-import threading
+from collections.abc import Callable
 
 import structlog
 
 from clm.bootstrap import Application
-from clm.core.domain import Progress, RunState
-from clm.core.errors import ClmError
+from clm.core.domain import Progress
+from clm.core.errors import DatabaseUnavailable, LeaseLost
+from clm.core.runs import RunState
 from clm.core.wire import jsonable
+from clm.jobs.guard import LOST, Limits, WorkerGuard, owner
 from clm.settings import Settings
 from clm.telemetry import set_up_logging
 
-BEAT_SECONDS = 5.0
 log = structlog.get_logger()
+_NICENESS = 10
 
 
 def main() -> int:
     """Do the run named on standard input; 0 when it completed."""
+    # Training takes what the service and the live shadow leave over.
+    os.nice(_NICENESS)
     order = json.load(sys.stdin)
     settings = Settings(**order["settings"])
     set_up_logging(settings.log_level, settings.log_format)
     with Application(settings) as application:
-        return 0 if _do(application, order["run_id"]) else 1
+        return work(application, order["run_id"])
 
 
-def _do(application: Application, run_id: str) -> bool:
-    runs = application.runs
-    run = runs.start(run_id, owner=f"{platform.node()}:{os.getpid()}")
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(BEAT_SECONDS):
-            try:
-                runs.beat(run_id)
-            except ClmError as error:
-                # The row was closed (stopped, interrupted) or the database is away: the result decides.
-                log.warning("heartbeat_failed", run_id=run_id, error=str(error))
-
-    threading.Thread(target=beat, daemon=True).start()
+def work(
+    application: Application, run_id: str, listener: Callable[[Progress], None] = lambda progress: None
+) -> int:
+    """One attempt at a run, from QUEUED to its end; the exit code. listener: hears each step that begins."""
+    runs, settings = application.runs, application.settings
+    run = runs.start(run_id, owner())
+    limits = Limits(settings.run_time_limit_minutes * 60, settings.run_memory_limit_mb)
 
     def tell(progress: Progress) -> None:
-        runs.beat(run_id, jsonable(progress))
+        runs.beat(run.fence, jsonable(progress))
         log.info("progress", run_id=run_id, done=progress.done, total=progress.total, step=progress.message)
+        listener(progress)
 
-    try:
-        outcome = application.run(run.request, tell)
-    except BaseException as error:
-        over.set()
-        runs.finish(run_id, RunState.FAILED, error=str(error) or type(error).__name__)
-        raise
-    over.set()
+    with WorkerGuard(runs, run.fence, limits) as guard, application.registry.database.under(run.fence):
+        try:
+            outcome = application.perform(run, tell)
+        except LeaseLost as error:
+            log.warning("run_lost", run_id=run_id, reason=str(error))
+            return LOST
+        except DatabaseUnavailable as error:
+            runs.interrupt(run_id, f"the database went away: {error}")
+            return 1
+        except BaseException as error:
+            runs.finish(run_id, RunState.FAILED, error=str(error) or type(error).__name__, fence=run.fence)
+            raise
     state = RunState.FAILED if outcome.error else RunState.COMPLETED
-    runs.finish(run_id, state, report=outcome.report, error=outcome.error)
-    return outcome.error is None
+    report = {**outcome.report, "attempt": run.attempt, "peak_memory_mb": round(guard.peak_megabytes)}
+    runs.finish(run_id, state, report=report, error=outcome.error, fence=run.fence)
+    return int(outcome.error is not None)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from clm.api import clm_routes
-from clm.api.app import ask_for_scheduled_run, create_app
+from clm.api.app import ask_for_slot, create_app
 from clm.bootstrap import Application
-from clm.core.domain import RunState
+from clm.core.runs import RunKind, RunState
 from clm.exchange.server import ExchangeServer
-from support.service import running_service, wait_for_end
+from tests.support.service import running_service, wait_for_end
+from tests.support.versions import candidate
 
 Service = tuple[TestClient, Application, ExchangeServer]
 PROBLEM = "application/problem+json"
@@ -100,10 +101,44 @@ class TestAfterARun:
         assert client.get("/api/clm/triggers").json()["xgboost"] == "Time-based: Last trained 8 days ago"
 
     def test_decisions_say_why(self, trained: Service) -> None:
-        decisions = trained[0].get("/api/clm/decisions?model_type=xgboost").json()
+        decisions = trained[0].get("/api/clm/decisions?model=xgboost").json()
 
         assert [(d["outcome"], d["label"]) for d in decisions] == [("PROMOTE", "first")]
         assert "sanity" in decisions[0]["reason"]
+
+    def test_a_decision_is_decided_again_from_the_stored_rows(self, trained: Service) -> None:
+        client = trained[0]
+        (decision,) = client.get("/api/clm/decisions?model=xgboost").json()
+
+        again = client.get(f"/api/clm/decisions/{decision['id']}").json()
+
+        assert (again["same"], again["differences"]) == (True, [])
+        assert {k: again[k] for k in decision} == decision
+        assert again["inputs"]["policy"]["name"] == "evidence"
+        missing = client.get("/api/clm/decisions/99999")
+        assert (missing.status_code, missing.headers["content-type"]) == (404, PROBLEM)
+
+    def test_shadow_says_who_reigns_and_what_challengers_need(self, trained: Service) -> None:
+        entries = trained[0].get("/api/clm/shadow").json()
+
+        assert [(e["symbol"], e["model_type"]) for e in entries] == [
+            ("BTCUSDT", "xgboost"), ("BTCUSDT", "lightgbm"),
+        ]  # fmt: skip
+        assert all(e["champion"]["version"].startswith("v2024") for e in entries)
+        assert all(e["challengers"] == [] and e["guard"] is None for e in entries)
+
+    def test_every_attempt_is_kept_with_its_cost(self, trained: Service) -> None:
+        (trial,) = trained[0].get("/api/clm/trials?model=lightgbm").json()
+
+        assert (trial["outcome"], trial["trigger"]) == ("promoted", "Never trained")
+        assert (trial["status"], trial["fate"]) == ("ACTIVE", "first")
+        assert trial["seconds"] > 0
+
+    def test_versions_carry_their_certificate(self, trained: Service) -> None:
+        (version,) = trained[0].get("/api/clm/history/xgboost").json()["versions"]
+
+        assert version["certificate"]["problems"] == []
+        assert version["certificate"]["canary_r2"] is not None
 
     def test_runs_can_be_listed_and_looked_up(self, trained: Service) -> None:
         client = trained[0]
@@ -192,28 +227,34 @@ class TestRetraining:
         assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
 
 
+_SLOT = datetime(2024, 6, 1, 2, tzinfo=UTC)
+
+
 class TestTheSchedule:
-    def test_a_slot_starts_a_run_of_its_own_name_and_is_skipped_while_one_is_under_way(
-        self, service: Service
-    ) -> None:
+    def test_a_slot_is_run_once_and_the_next_one_waits_while_it_is_under_way(self, service: Service) -> None:
         _, application, exchange = service
         exchange.exchange.latency = 0.2
 
-        ask_for_scheduled_run(application)
-        ask_for_scheduled_run(application)
+        first = [ask_for_slot(application, RunKind.RETRAIN, _SLOT) for _ in range(2)]
+        following = ask_for_slot(application, RunKind.RETRAIN, _SLOT + timedelta(days=1))
         (run,) = application.runs.recent()
         ended = wait_for_end(application, run.run_id)
 
-        assert (run.request.requested_by, ended.state) == ("schedule", RunState.COMPLETED)
+        assert (first, following) == ([True, True], False)
+        assert (run.request.requested_by, run.request.slot) == ("schedule", _SLOT)
+        assert ended.state is RunState.COMPLETED
+        assert ask_for_slot(application, RunKind.RETRAIN, _SLOT + timedelta(days=1))
 
     def test_the_service_keeps_it_and_a_database_that_is_away_does_not_end_it(self, tmp_path: Path) -> None:
         with running_service(tmp_path, schedule="0 2 * * *") as (application, _):
             with TestClient(create_app(application)) as client:
                 assert client.get("/health/live").status_code == 200
+                application.registry.database.engine.dispose()
+                for left in tmp_path.glob("clm.db*"):  # a journal that is still there would answer for it
+                    left.unlink()
                 (tmp_path / "clm.db").write_bytes(b"no database any more" * 100)
-                application.registry.engine.dispose()
 
-                ask_for_scheduled_run(application)
+                assert not ask_for_slot(application, RunKind.RETRAIN, _SLOT)
 
 
 class TestOtherRequests:
@@ -348,3 +389,40 @@ class TestInsideAHostApplication:
         assert clm_routes.get_clm_instance().series.symbol == "SOLUSDT"
         clm_routes.default_application().close()
         clm_routes.default_application.cache_clear()
+
+
+class TestAChallenger:
+    def test_is_shown_with_its_evidence_and_promoted_by_hand_under_the_guard(self, service: Service) -> None:
+        client, application, exchange = service
+        asked = {"models": ["lightgbm"], "symbols": ["BTCUSDT"]}
+        first = client.post("/api/clm/retrain", json=asked).json()["run_id"]
+        wait_for_end(application, first)
+        exchange.clock.advance(timedelta(days=8))
+        wait_for_end(application, client.post("/api/clm/retrain", json=asked).json()["run_id"])
+
+        entry = next(e for e in client.get("/api/clm/shadow?symbol=BTCUSDT").json() if e["challengers"])
+        (challenger,) = entry["challengers"]
+        assert challenger["e_needed"] == pytest.approx(20)
+        assert challenger["candles"] >= 8 * 24 - 30
+        assert challenger["now"] == "CONTINUE"
+        assert "not enough evidence yet: E =" in challenger["reason"]
+
+        answer = client.post(f"/api/clm/promote/lightgbm/{challenger['version']}")
+
+        assert answer.json()["status"] == "ACTIVE"
+        assert answer.json()["promoted_at"].startswith("2024-06-09")
+        guard = next(e for e in client.get("/api/clm/shadow").json() if e["guard"])["guard"]
+        assert guard["version"] == entry["champion"]["version"]
+        assert guard["e_needed"] == pytest.approx(10)
+
+    def test_without_certificate_has_to_be_asked_for_twice(self, service: Service) -> None:
+        client, application, _ = service
+        series = application.series[0]
+        saved = application.registry.for_series(series).save_model(candidate())
+
+        refused = client.post(f"/api/clm/promote/sklearn_ridge/{saved.version}")
+        allowed = client.post(f"/api/clm/promote/sklearn_ridge/{saved.version}?uncertified=true")
+
+        assert (refused.status_code, refused.json()["type"]) == (409, "urn:clm:error:not-certified")
+        assert "no leakage certificate (it has none)" in refused.json()["detail"]
+        assert allowed.json()["status"] == "ACTIVE"

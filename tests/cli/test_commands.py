@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,40 +15,15 @@ import httpx
 import pytest
 
 from clm.exchange.server import ExchangeServer
-from support.candles import REAL, needs_real_candles
-from support.exchange import serving, simulated
+from tests.support.candles import REAL, needs_real_candles
+from tests.support.exchange import serving, simulated
+from tests.support.shell import FEW, Shell, free_port, line_of, shell_in, until_it_answers
 
-FEW = json.dumps({m: {"num_trees": 5, "min_data_in_leaf": 100} for m in ("xgboost", "lightgbm")})
 COMMANDS = (
     "demo", "serve", "retrain", "status", "triggers", "models", "history", "promote", "rollback", "verify",
-    "import", "exchange", "db",
+    "import", "exchange", "db", "replay", "decisions", "shadow", "explain-decision", "trials", "live",
+    "keys", "audit", "alerts", "backup", "restore", "explain", "reproduce", "experiment",
 )  # fmt: skip
-CLM = (sys.executable, "-c", "from clm.cli import main; main()")
-
-
-@dataclass
-class Shell:
-    """A user's shell in an empty folder, settings in its environment."""
-
-    folder: Path
-    environment: dict[str, str]
-
-    def __call__(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*CLM, *arguments], cwd=self.folder, env={**os.environ, **self.environment, **more},
-            capture_output=True, text=True, timeout=100,
-        )  # fmt: skip
-
-    def json(self, *arguments: str, **more: str) -> Any:
-        done = self(*arguments, "--json", **more)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*CLM, *arguments], cwd=self.folder, env={**os.environ, **self.environment},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -61,25 +32,15 @@ def exchange() -> Iterator[ExchangeServer]:
         yield server
 
 
-def _shell(folder: Path, exchange: ExchangeServer) -> Shell:
-    return Shell(
-        folder,
-        {
-            "CLM_BINANCE_URL": exchange.url, "CLM_TRAINING_LOOKBACK_DAYS": "90", "CLM_FEATURES": "basic",
-            "CLM_TRAINING_PARAMS": FEW, "CLM_LOG_LEVEL": "error", "COLUMNS": "160",
-        },
-    )  # fmt: skip
-
-
 @pytest.fixture
 def shell(tmp_path: Path, exchange: ExchangeServer) -> Shell:
-    return _shell(tmp_path, exchange)
+    return shell_in(tmp_path, exchange)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, exchange: ExchangeServer) -> Shell:
     """A folder with one completed run."""
-    shell = _shell(tmp_path_factory.mktemp("cli"), exchange)
+    shell = shell_in(tmp_path_factory.mktemp("cli"), exchange)
     done = shell("retrain")
     assert done.returncode == 0, done.stderr
     return shell
@@ -111,6 +72,7 @@ class TestAFreshFolder:
         assert shell.json("models")["xgboost"]["active_version"] is None
         assert "train one with `clm retrain --models xgboost`" in shell("history", "xgboost").stdout
         assert set(shell.json("triggers").values()) == {"Never trained"}
+        assert "begin one with `clm experiment start" in shell("experiment", "list").stdout
 
     def test_an_empty_registry_is_sound(self, shell: Shell) -> None:
         done = shell("verify")
@@ -120,7 +82,7 @@ class TestAFreshFolder:
     def test_the_database_is_upgraded_on_demand(self, shell: Shell) -> None:
         done = shell("db", "upgrade")
 
-        assert (done.returncode, done.stdout.strip()) == (0, "sqlite:///clm.db is at revision 0001")
+        assert (done.returncode, done.stdout.strip()) == (0, "sqlite:///clm.db is at revision 0004")
 
 
 class TestAfterARun:
@@ -147,8 +109,36 @@ class TestAfterARun:
         assert " %" in shown
         assert "RMSE (log return)" in shown
 
+    def test_decisions_trials_and_shadow_say_what_happened_and_why(self, trained: Shell) -> None:
+        decisions = trained.json("decisions")
+        assert {(d["outcome"], d["label"], d["decided_by"]) for d in decisions} == {
+            ("PROMOTE", "first", "policy")
+        }
+        assert "passed the sanity" in trained("decisions").stdout
+        assert {t["outcome"] for t in trained.json("trials")} == {"promoted"}
+        assert "Never trained" in trained("trials", "--model", "xgboost").stdout
+        shown = trained("shadow").stdout
+        assert "champion since 2024-06-01T00:30Z" in shown
+        assert [e["model_type"] for e in trained.json("shadow")] == ["xgboost", "lightgbm"]
+
+    def test_a_decision_is_explained_by_deciding_it_again(self, trained: Shell) -> None:
+        number = str(trained.json("decisions", "--limit", "1")[0]["id"])
+
+        done = trained("explain-decision", number)
+
+        assert done.returncode == 0
+        assert "same: 0 bets settled again, the decision comes out the same to the last bit" in done.stdout
+        assert trained.json("explain-decision", number)["same"] is True
+        assert trained("explain-decision", "99999").returncode != 0
+
+    def test_one_tick_of_the_live_shadow_by_hand(self, trained: Shell) -> None:
+        tick = trained.json("live", "--once")
+
+        assert (tick["forecasts"], tick["late"], tick["errors"]) == (2, 0, {})
+        assert "0 forecasts stored" in trained("live", "--once").stdout
+
     def test_verify_names_a_missing_and_an_altered_file(self, trained: Shell, tmp_path: Path) -> None:
-        files = sorted((trained.folder / "models").iterdir())
+        files = sorted((trained.folder / "models").glob("*_v*"))
         assert trained("verify").returncode == 0
         kept = {file: file.read_bytes() for file in files}
         try:
@@ -170,7 +160,7 @@ class TestAfterARun:
 
 def test_a_second_run_promotion_and_rollback_by_hand(tmp_path: Path) -> None:
     with serving(simulated()) as exchange:
-        shell = _shell(tmp_path, exchange)
+        shell = shell_in(tmp_path, exchange)
         assert shell("retrain", "--models", "lightgbm").returncode == 0
         exchange.clock.advance(timedelta(days=3))
         idle = shell("retrain", "--models", "lightgbm")
@@ -187,6 +177,37 @@ def test_a_second_run_promotion_and_rollback_by_hand(tmp_path: Path) -> None:
     assert (nothing.returncode, "replaced no version" in nothing.stderr) == (1, True)
 
 
+@pytest.mark.timeout(300)
+def test_an_experiment_from_start_to_stop(tmp_path: Path) -> None:
+    with serving(simulated()) as exchange:
+        shell = shell_in(tmp_path, exchange)
+        for _ in range(2):
+            assert shell("retrain", "--models", "lightgbm", "--force").returncode == 0
+            exchange.clock.advance(timedelta(hours=1))
+        b, a = (v["version"] for v in shell.json("history", "lightgbm")["versions"])
+        begun = shell.json("experiment", "start", "lightgbm", a, b, "--days", "3", "--split", "0.25")
+        number = begun["experiment_id"]
+        second = shell("experiment", "start", "lightgbm", b, a, "--end", "2024-07-01")
+        for _ in range(3):
+            assert shell("live", "--once").returncode == 0
+            exchange.clock.advance(timedelta(hours=1))
+        listed, shown = shell("experiment", "list"), shell("experiment", "show", number, "--recompute")
+        stopped = shell("experiment", "stop", number)
+        whole = shell.json("experiment", "show", number, "--recompute")
+        trail = shell.json("audit")
+
+    assert (begun["state"], begun["running"], begun["split"]) == ("open", True, 0.25)
+    assert (second.returncode, number in second.stderr) == (1, True)
+    assert number in listed.stdout
+    assert f"B            {b}, 0 callers" in shown.stdout
+    assert re.search(r"same: 1 candles settled again, it comes out the same to the last bit", shown.stdout)
+    assert (stopped.returncode, "stopped by cli:" in stopped.stdout) == (0, True)
+    assert (whole["state"], whole["result"]["why"], whole["recomputed"]["same"]) == ("ended", "stopped", True)
+    assert whole["candles"] == 1
+    done = {row["result"] for row in trail if row["action"] == "clm experiment start"}
+    assert f"done experiment_id={number}" in done
+
+
 def test_two_processes_with_the_same_candles_and_settings_write_the_same_bytes(
     tmp_path: Path, exchange: ExchangeServer
 ) -> None:
@@ -194,7 +215,7 @@ def test_two_processes_with_the_same_candles_and_settings_write_the_same_bytes(
     hashes, files = [], []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        shell = _shell(tmp_path / name, exchange)
+        shell = shell_in(tmp_path / name, exchange)
         assert shell("retrain").returncode == 0
         versions = [shell.json("history", m)["versions"][0] for m in ("xgboost", "lightgbm")]
         hashes.append([(v["artifact_sha256"], v["data_fingerprint"], v["recipe_id"]) for v in versions])
@@ -216,9 +237,13 @@ class TestWrongInput:
             (("status",), {"CLM_RETRAIN_INTERVAL": "7"}, "did you mean"),
             (("status",), {"CLM_DB_URL": "mysql://x/y"}, "sqlite:///"),
             (("triggers",), {"CLM_SYMBOLS": "btc"}, "capital letters"),
-            (("serve", "--host", "0.0.0.0"), {}, "no access control"),
+            (("serve", "--host", "0.0.0.0"), {}, "as long as there is no key"),
+            (("serve",), {"CLM_API_KEY": "read:short-secret"}, "CLM_API_KEY"),
+            (("keys", "add", "local"), {}, "not local or stranger"),
             (("serve",), {"CLM_SCHEDULE": "61 2 * * *"}, "five cron fields"),
             (("import", "nowhere"), {}, "an existing file or folder"),
+            (("experiment", "start", "xgboost", "v1", "v1", "--days", "3"), {}, "two different versions"),
+            (("experiment", "start", "xgboost", "v1", "v2"), {}, "one of the two"),
             (("exchange",), {}, "exactly one of the two"),
             (("exchange", "--simulate", "--faults", "explode@1"), {}, "explode@1"),
         ],
@@ -258,8 +283,9 @@ class TestTrouble:
 
     def test_ctrl_c_cancels_the_run_and_its_worker(self, tmp_path: Path) -> None:
         with serving(simulated()) as exchange:
-            exchange.exchange.latency = 0.6
-            shell = _shell(tmp_path, exchange)
+            # So slow that the run cannot be over before somebody has seen it running.
+            exchange.exchange.latency = 5
+            shell = shell_in(tmp_path, exchange)
             child = shell.start("retrain")
             for _ in range(200):
                 time.sleep(0.05)
@@ -273,14 +299,6 @@ class TestTrouble:
         assert (after["status"], after["error"]) == ("cancelled", "cancelled with Ctrl-C")
 
 
-def _line(process: subprocess.Popen[str], pattern: str) -> str:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if re.search(pattern, line):
-            return line
-    raise AssertionError(f"{pattern} was never printed")
-
-
 @needs_real_candles
 def test_the_exchange_and_the_service_as_two_commands(tmp_path: Path) -> None:
     """`clm exchange` replays real candles, `clm serve` trains on them; both stop cleanly."""
@@ -289,15 +307,15 @@ def test_the_exchange_and_the_service_as_two_commands(tmp_path: Path) -> None:
         "exchange", "--replay", str(REAL / "candles" / "BTCUSDT-1h.parquet"), "--start-time", "2024-12-31",
         "--speed", "0", "--port", "0",
     )  # fmt: skip
-    url = _line(exchange, "use it with").strip().rpartition("=")[2]
+    url = line_of(exchange, "use it with").strip().rpartition("=")[2]
     shell.environment |= {
         "CLM_BINANCE_URL": url,
-        "CLM_PORT": str(_free_port()),
+        "CLM_PORT": str(free_port()),
         "CLM_TRAINING_LOOKBACK_DAYS": "90",
     }
     service = shell.start("serve")
-    base = _line(service, "CLM on").split()[2].removesuffix("/docs")
-    _until_it_answers(base)
+    base = line_of(service, "CLM on").split()[2].removesuffix("/docs")
+    until_it_answers(base)
 
     started = httpx.post(f"{base}/api/clm/retrain", json={}).json()
     status = _until_over(base)
@@ -322,24 +340,6 @@ def test_dumps_are_imported_and_anomalies_refused_by_row(shell: Shell) -> None:
     assert (refused.returncode, "2018-02-09T09:28:14.789000Z" in refused.stderr) == (1, True)
     assert "… and 23 more" in refused.stderr
     assert len(mended[0]["dropped"]) == 43
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _until_it_answers(base: str) -> None:
-    for _ in range(200):
-        try:
-            httpx.get(f"{base}/health/live")
-            return
-        except httpx.ConnectError:
-            time.sleep(0.05)
-    raise AssertionError(f"{base} does not answer")
 
 
 def _until_over(base: str) -> dict[str, Any]:

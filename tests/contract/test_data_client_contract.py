@@ -14,8 +14,8 @@ from clm.core.domain import CANDLE_COLUMNS, Series
 from clm.core.protocols import DataClient
 from clm.market.binance import BinanceDataClient
 from clm.market.candles import validate
-from support.exchange import NOW, QUICK, serving, walk_market
-from support.parts import FrameDataClient
+from tests.support.exchange import NOW, QUICK, serving, walk_market
+from tests.support.parts import FrameDataClient
 
 MARKET, CANDLES = walk_market(1800)
 #: The market ends with the hour that is open at NOW.

@@ -10,8 +10,8 @@ from clm.core.domain import TARGET
 from clm.core.errors import BadData
 from clm.core.protocols import FeatureEngineer
 from clm.features.engineer import QuantumFeatureEngineer
-from support.candles import random_walk
-from support.parts import TwoFeatures
+from tests.support.candles import random_walk
+from tests.support.parts import TwoFeatures
 
 CANDLES = random_walk(900, seed=4)
 

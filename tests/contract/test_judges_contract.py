@@ -14,8 +14,8 @@ from clm.core.plugins import model_family
 from clm.core.protocols import ModelEvaluator, ShadowTester, TrainedModel
 from clm.evaluation.evaluator import QuantumModelEvaluator
 from clm.shadow.tester import QuantumShadowTester
-from support.candles import random_walk
-from support.parts import FrameDataClient, TwoFeatures
+from tests.support.candles import random_walk
+from tests.support.parts import FrameDataClient, TwoFeatures
 
 CANDLES = random_walk(2000)
 FRAME = TwoFeatures().transform(CANDLES)

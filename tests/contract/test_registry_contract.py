@@ -14,10 +14,10 @@ from clm.core.domain import Decision, Outcome, VersionStatus
 from clm.core.errors import ChampionChanged, VersionNotFound
 from clm.core.protocols import ModelRegistry
 from clm.registry.sql import SQLModelRegistry
-from support.frames import feature_frame
-from support.parts import DictRegistry
-from support.postgres import fresh_database
-from support.versions import BTC, ETH, T0, candidate
+from tests.support.frames import feature_frame
+from tests.support.parts import DictRegistry
+from tests.support.postgres import fresh_database
+from tests.support.versions import BTC, ETH, T0, candidate
 
 RIDGE = "sklearn_ridge"
 

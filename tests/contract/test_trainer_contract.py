@@ -12,7 +12,7 @@ from clm.core.domain import TARGET
 from clm.core.errors import ArtifactCorrupt, BadInput, InsufficientData, SchemaMismatch, UnknownModelType
 from clm.core.protocols import ModelFamily, ModelTrainer, TrainedModel
 from clm.training.trainer import QuantumModelTrainer
-from support.frames import feature_frame
+from tests.support.frames import feature_frame
 
 FAMILIES = ("xgboost", "lightgbm", "sklearn_ridge")
 

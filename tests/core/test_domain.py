@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from clm.core.domain import Series, candles_fingerprint, fingerprint, utc, version_name
 from clm.core.errors import BadInput, UnknownInterval
 from clm.core.wire import iso, jsonable
-from support.candles import random_walk
+from tests.support.candles import random_walk
 
 
 @pytest.mark.parametrize("symbol", ["", "btcusdt", "BTC/USDT", "B", "../../ETC", "X" * 21])

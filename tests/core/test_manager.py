@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clm.core.attempt import STEPS
 from clm.core.domain import Outcome, Progress, VersionStatus
 from clm.core.errors import (
     ArtifactMissing,
@@ -22,10 +23,10 @@ from clm.core.manager import ContinuousLearningManager
 from clm.core.policy import NewestPolicy
 from clm.core.protocols import TrainedModel
 from clm.training.trainer import QuantumModelTrainer
-from support.candles import random_walk
-from support.managers import manager_over
-from support.parts import DictRegistry, FrameDataClient
-from support.versions import BTC
+from tests.support.candles import random_walk
+from tests.support.managers import manager_over
+from tests.support.parts import DictRegistry, FrameDataClient
+from tests.support.versions import BTC
 
 CANDLES = random_walk(24 * 160, seed=3)
 FAST = {
@@ -92,7 +93,7 @@ def test_without_a_trigger_nothing_is_read_or_trained() -> None:
     _manager(client, registry).run_full_cycle()
     client.now += timedelta(days=3)
 
-    report = _manager(client, registry).run_full_cycle()
+    report = _manager(client, registry, drift_triggers=False).run_full_cycle()
 
     assert report.models_trained == ()
     assert report.notes == ("nothing to do: no trigger fired",)
@@ -145,8 +146,8 @@ def test_a_champion_that_saw_the_whole_holdout_is_compared_on_nothing() -> None:
 
     assert [e.role for e in report.evaluations] == ["candidate"]
     (decision,) = report.decisions
-    assert (decision.outcome, decision.label) == (Outcome.CONTINUE, "too_early")
-    assert "only 0 candles" in decision.reason
+    assert (decision.outcome, decision.label) == (Outcome.CONTINUE, "evidence")
+    assert decision.numbers["evidence_candles"] == 24, "nothing but the replayed shadow hours"
 
 
 def test_a_promotion_retires_the_champion_and_names_it_as_parent() -> None:
@@ -201,7 +202,7 @@ class _Forgetful(DictRegistry):
         return self
 
 
-def test_a_champion_without_file_is_told_and_stays_champion() -> None:
+def test_a_champion_without_file_is_retired_with_the_reason_and_a_first_takes_over() -> None:
     client, registry = _at(120), _Forgetful(BTC)
     _manager(client, registry).run_full_cycle()
     before = registry.get_active("lightgbm")
@@ -211,8 +212,15 @@ def test_a_champion_without_file_is_told_and_stays_champion() -> None:
     report = _manager(client, registry).run_full_cycle()
 
     assert before is not None
-    assert report.failed_models == {"lightgbm": f"the file of {before.version} is missing"}
-    assert registry.get_active("lightgbm") == before
+    assert [(d.label, d.candidate_version) for d in registry.get_decisions("lightgbm")][1] == (
+        "retire",
+        before.version,
+    )
+    assert f"the file of {before.version} is missing" in registry.get_decisions("lightgbm")[1].reason
+    assert [d.label for d in report.decisions] == ["first"]
+    after = registry.get_active("lightgbm")
+    assert after is not None
+    assert after.version != before.version
 
 
 def test_progress_tells_every_step_in_order() -> None:
@@ -221,10 +229,10 @@ def test_progress_tells_every_step_in_order() -> None:
     _manager(_at(120), models=("xgboost", "lightgbm")).run_full_cycle(progress=heard.append)
 
     assert [p.step for p in heard] == [
-        "candles", "features", *["evaluation fit", "holdout", "refit", "shadow", "decision"] * 2, "done",
+        "candles", "features", *(STEPS * 2), "done",
     ]  # fmt: skip
-    assert [p.done for p in heard] == list(range(13))
-    assert {p.total for p in heard} == {12}
+    assert [p.done for p in heard] == list(range(15))
+    assert {p.total for p in heard} == {14}
     assert heard[3].model_type == "xgboost"
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from clm.core.domain import Comparison, EvaluationResult, Outcome, ShadowTestResult
+from clm.core.domain import Comparison, Outcome, ShadowTestResult
 from clm.core.errors import InvalidSetting
 from clm.core.policy import Case, NewestPolicy, PromotionPolicy, ThresholdPolicy
 
@@ -25,16 +23,13 @@ def _case(
     shadow_passed: bool = True,
     rmse: float = 0.005,
 ) -> Case:
-    empty = np.empty(0)
     return Case(
         model_type="xgboost",
         candidate_version="v2",
         champion_version=champion,
-        evaluation=EvaluationResult(
-            model_type="xgboost", role="candidate", start=NOW, end=NOW, n_samples=720,
-            metrics={"rmse": rmse, "mae": 0.003}, times=pd.DatetimeIndex([]), forecast=empty, actual=empty,
-            scale=empty,
-        ),
+        as_of=NOW,
+        metrics={"rmse": rmse, "mae": 0.003},
+        certificate={"problems": []},
         comparison=Comparison(
             hours=hours, mse_gain=mse_gain, direction_gain=direction_gain, dm_p_value=0.4
         ) if champion else None,

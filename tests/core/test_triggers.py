@@ -68,3 +68,11 @@ def test_impossible_rules_are_refused() -> None:
         TriggerRule(max_age=timedelta(0))
     with pytest.raises(InvalidSetting, match="retrain_after_candles"):
         TriggerRule(after_candles=-1)
+
+
+def test_a_candidate_still_in_shadow_is_no_reason_to_train_another() -> None:
+    old = _champion(timedelta(days=40))
+    candidate = replace(_champion(timedelta(days=2)), version="v2", status=VersionStatus.SHADOW)
+
+    assert TriggerRule().reason(old, candidate, NOW) is None
+    assert TriggerRule().reason(old, old, NOW) == "Time-based: Last trained 40 days ago"

@@ -13,7 +13,7 @@ import pytest
 from clm.core.domain import SCALE, TARGET, FloatArray
 from clm.core.errors import InsufficientData, TrainingFailed
 from clm.evaluation.evaluator import QuantumModelEvaluator
-from support.frames import feature_frame
+from tests.support.frames import feature_frame
 
 
 @dataclass

@@ -17,7 +17,7 @@ from clm.exchange.clock import ExchangeClock
 from clm.exchange.faults import KINDS, Fault, FaultPlan
 from clm.exchange.market import merge
 from clm.exchange.server import ExchangeServer
-from support.candles import random_walk
+from tests.support.candles import random_walk
 
 NOW = datetime(2024, 1, 20, 12, 30, tzinfo=UTC)
 

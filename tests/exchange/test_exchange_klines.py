@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clm.core.domain import Series
 from clm.core.errors import BadInput
 from clm.exchange.market import Market, Row, merge
-from support.candles import random_walk
+from tests.support.candles import random_walk
 
 HOUR = 3_600_000
 START = int(pd.Timestamp("2024-01-01", tz="UTC").timestamp() * 1000)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clm.core.domain import Series
 from clm.exchange.market import Market, Row, merge
 from clm.exchange.simulate import simulate_market
-from support.candles import needs_real_candles, random_walk, real_candles
+from tests.support.candles import needs_real_candles, random_walk, real_candles
 
 HOUR = 3_600_000
 START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp() * 1000)

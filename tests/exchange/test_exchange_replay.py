@@ -12,7 +12,7 @@ import pytest
 
 from clm.core.errors import BadInput
 from clm.exchange.replay import read_market
-from support.candles import REAL, needs_real_candles, random_walk
+from tests.support.candles import REAL, needs_real_candles, random_walk
 
 HOUR = 3_600_000
 
@@ -26,7 +26,7 @@ START, LATER = milliseconds("2024-01-01"), milliseconds("2030-01-01")
 
 def dump(candles: pd.DataFrame, *, unit: str = "ms", header: bool = False) -> bytes:
     """The candles as Binance publishes them."""
-    opened = candles.index.as_unit(unit).asi8
+    opened = pd.DatetimeIndex(candles.index).as_unit(unit).asi8
     step = {"ms": HOUR, "us": HOUR * 1000}[unit]
     c = candles
     frame = pd.DataFrame(
@@ -50,7 +50,7 @@ def zipped(content: bytes) -> bytes:
 def test_files_of_one_series_are_merged_whatever_they_are_kept_in(tmp_path: Path) -> None:
     candles = random_walk(96)
     days = [candles.iloc[day * 24 : day * 24 + 24] for day in range(4)]
-    stored = days[0].reset_index().assign(open_time=days[0].index.as_unit("ms").asi8)
+    stored = days[0].reset_index().assign(open_time=pd.DatetimeIndex(days[0].index).as_unit("ms").asi8)
     stored.to_parquet(tmp_path / "BTCUSDT-1h.parquet")
     (tmp_path / "BTCUSDT-1h-2024-01-02.zip").write_bytes(zipped(dump(days[1])))
     (tmp_path / "BTCUSDT-1h-2024-01-03.csv").write_bytes(dump(days[2], unit="us"))

@@ -15,7 +15,7 @@ from clm.core.errors import StorageFailed
 from clm.exchange.clock import ExchangeClock
 from clm.exchange.market import Market, merge
 from clm.exchange.server import ExchangeServer
-from support.candles import random_walk
+from tests.support.candles import random_walk
 
 NOW = datetime(2024, 3, 1, 12, 30, tzinfo=UTC)
 

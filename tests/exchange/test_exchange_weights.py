@@ -10,7 +10,7 @@ from clm.core.domain import Series
 from clm.exchange.app import Exchange, create_app
 from clm.exchange.clock import ExchangeClock
 from clm.exchange.market import merge
-from support.candles import random_walk
+from tests.support.candles import random_walk
 
 
 class Wall:

@@ -16,7 +16,7 @@ from clm.features.bars import Bars
 from clm.features.catalogue import ADVANCED, BASIC, table
 from clm.features.engineer import QuantumFeatureEngineer
 from clm.features.feature import Feature
-from support.candles import random_walk, real_candles
+from tests.support.candles import random_walk, real_candles
 
 FAMILIES = {"returns", "trend", "momentum", "volatility", "flow", "shape", "calendar", "cross"}
 
@@ -42,12 +42,12 @@ def test_the_warm_up_is_the_longest_look_back(advanced: bool) -> None:
 
 def _looks_ahead(features: tuple[Feature, ...], candles: pd.DataFrame, cuts: list[int]) -> list[str]:
     """Names of features whose value at some row changes by a single bit when what follows is cut off."""
-    whole = Bars(candles)
+    whole = Bars.of(candles)
     found = set()
     for feature in features:
         full = feature.function(whole)
         for cut in cuts:
-            part = feature.function(Bars(candles.iloc[:cut]))
+            part = feature.function(Bars.of(candles.iloc[:cut]))
             if not np.array_equal(part[feature.lookback :], full[feature.lookback : cut]):
                 found.add(feature.name)
     return sorted(found)
@@ -77,10 +77,10 @@ def test_no_feature_looks_back_further_than_it_says() -> None:
     """Everything older than a feature's look-back is replaced; its value stays the same to 1e-6."""
     candles = real_candles(start="2024-03-01", end="2024-04-15")
     at = len(candles) - 1
-    whole, wrong = Bars(candles), []
+    whole, wrong = Bars.of(candles), []
     for feature in ADVANCED:
         shortest = max(feature.lookback, 1)
-        alone = feature.function(Bars(candles.iloc[at - shortest :]))[-1]
+        alone = feature.function(Bars.of(candles.iloc[at - shortest :]))[-1]
         value = feature.function(whole)[-1]
         if abs(alone - value) > 1e-6 * max(abs(value), 1e-2):
             wrong.append((feature.name, value, alone))
@@ -92,8 +92,8 @@ def test_a_look_back_that_is_too_short_is_found_by_that_very_check() -> None:
     honest = next(feature for feature in ADVANCED if feature.name == "above_sma_96")
     short = replace(honest, lookback=90)
 
-    whole = short.function(Bars(candles))[-1]
-    alone = short.function(Bars(candles.iloc[-1 - short.lookback :]))[-1]
+    whole = short.function(Bars.of(candles))[-1]
+    alone = short.function(Bars.of(candles.iloc[-1 - short.lookback :]))[-1]
 
     assert abs(alone - whole) > 1e-6 * abs(whole)
 

@@ -17,10 +17,10 @@ from clm.core.policy import NewestPolicy
 from clm.core.protocols import TrainedModel
 from clm.features.engineer import QuantumFeatureEngineer
 from clm.training.trainer import QuantumModelTrainer
-from support.candles import random_walk, real_candles
-from support.managers import manager_over
-from support.parts import DictRegistry, FrameDataClient
-from support.versions import BTC
+from tests.support.candles import random_walk, real_candles
+from tests.support.managers import manager_over
+from tests.support.parts import DictRegistry, FrameDataClient
+from tests.support.versions import BTC
 
 HOUR = timedelta(hours=1)
 PURGE = timedelta(hours=24)
@@ -64,8 +64,9 @@ def _cycles(candles: pd.DataFrame, registry: DictRegistry) -> tuple[list[Retrain
         reports.append(manager.run_full_cycle(force=True))
         ends.append(trainer.known[-1])
         client.now += timedelta(days=8)
-    # Each cycle trains twice: on what comes before the holdout, and up to the shadow window.
-    for report, judged_end in zip(reports, trainer.known[::2], strict=True):
+    # Each cycle trains three times: on what comes before the holdout, the same with shuffled labels, and
+    # up to the shadow window.
+    for report, judged_end in zip(reports, trainer.known[::3], strict=True):
         assert report.evaluations[0].times[0] + HOUR - judged_end >= PURGE
     return reports, ends
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clm.core.errors import InvalidSetting
-from clm.jobs.schedule import Schedule, cron_trigger
+from clm.core.errors import ExchangeUnavailable, InvalidSetting
+from clm.jobs.schedule import Job, Schedule, cron_trigger, newest_slot
 
 SUNDAY = datetime(2024, 6, 2, tzinfo=UTC)
 
@@ -38,21 +38,143 @@ def test_what_is_no_schedule_is_refused_with_an_example(expression: str) -> None
         cron_trigger(expression)
 
 
-def test_inside_it_slots_are_coming_and_outside_none() -> None:
-    schedule = Schedule("0 2 * * *", lambda: None)
-    assert schedule.next_run() is None
+class _Calls:
+    """A schedule by a clock in hand, and what it called."""
 
+    def __init__(self, cron: str | None = "0 2 * * *", newest: datetime | None = None) -> None:
+        self.now = datetime(2024, 6, 2, 0, 30, tzinfo=UTC)
+        self.slots: list[datetime] = []
+        self.closes: list[datetime] = []
+        self.willing = True
+        jobs = [Job("retrain", cron, self.ask, lambda: newest)] if cron is not None else []
+        self.schedule = Schedule(
+            self.read, timedelta(hours=1), jobs, on_close=lambda: self.closes.append(self.now)
+        )
+
+    def read(self) -> datetime:
+        return self.now
+
+    def ask(self, slot: datetime) -> bool:
+        self.slots.append(slot)
+        return self.willing
+
+    def at(self, hour: int, minute: int = 0, second: int = 0) -> float:
+        self.now = self.now.replace(hour=hour, minute=minute, second=second)
+        return self.schedule.look()
+
+
+YESTERDAY, TODAY = datetime(2024, 6, 1, 2, tzinfo=UTC), datetime(2024, 6, 2, 2, tzinfo=UTC)
+
+
+def test_every_candle_close_calls_once_a_moment_after_it() -> None:
+    calls = _Calls()
+
+    calls.at(0, 30)
+    calls.at(1, 0, 2)
+    calls.at(1, 0, 3)
+    calls.at(1, 40)
+    calls.at(4, 10)
+
+    assert [(t.hour, t.minute, t.second) for t in calls.closes] == [(0, 30, 0), (1, 0, 3), (4, 10, 0)]
+
+
+def test_a_slot_is_asked_for_once_by_the_exchanges_clock_and_a_missed_one_afterwards() -> None:
+    calls = _Calls(newest=YESTERDAY)
+
+    calls.at(0, 30)
+    assert calls.schedule.next_run("retrain") == TODAY
+    calls.at(1, 59)
+    calls.at(5, 17)
+    calls.at(6)
+
+    assert calls.slots == [TODAY]
+    assert calls.schedule.next_run("retrain") == TODAY + timedelta(days=1)
+
+
+def test_a_slot_missed_while_everything_was_down_is_made_up_for_once_the_newest_only() -> None:
+    calls = _Calls(newest=YESTERDAY - timedelta(days=5))
+
+    calls.at(0, 30)
+    calls.at(0, 45)
+
+    assert calls.slots == [YESTERDAY]
+
+
+def test_at_the_very_first_start_the_newest_slot_is_due() -> None:
+    calls = _Calls(newest=None)
+
+    calls.at(0, 30)
+
+    assert calls.slots == [YESTERDAY]
+
+
+def test_a_slot_that_cannot_be_begun_is_asked_for_again_soon_until_a_newer_one_is_due() -> None:
+    calls = _Calls(newest=YESTERDAY)
+    calls.willing = False
+
+    wait = calls.at(2, 0, 1)
+    calls.at(2, 10)
+    calls.willing = True
+    calls.at(2, 20)
+    calls.at(2, 30)
+
+    assert wait <= 10
+    assert calls.slots == [TODAY] * 3
+
+
+def test_a_clock_that_jumps_back_calls_nothing_twice() -> None:
+    calls = _Calls(newest=YESTERDAY)
+    calls.at(1, 30)
+    calls.at(3, 30)
+    before = (list(calls.slots), list(calls.closes))
+
+    calls.at(0, 30)
+    calls.at(2, 59)
+
+    assert (calls.slots, calls.closes) == before
+
+
+@pytest.mark.parametrize(
+    ("cron", "now", "expected"),
+    [
+        ("0 2 * * *", datetime(2024, 6, 2, 2, tzinfo=UTC), datetime(2024, 6, 2, 2, tzinfo=UTC)),
+        ("0 2 * * *", datetime(2024, 6, 2, 1, 59, tzinfo=UTC), datetime(2024, 6, 1, 2, tzinfo=UTC)),
+        ("*/5 * * * *", datetime(2024, 6, 2, 1, 59, tzinfo=UTC), datetime(2024, 6, 2, 1, 55, tzinfo=UTC)),
+        ("30 4 * * 1", datetime(2024, 6, 5, tzinfo=UTC), datetime(2024, 6, 3, 4, 30, tzinfo=UTC)),
+        ("0 0 29 2 *", datetime(2027, 6, 5, tzinfo=UTC), datetime(2024, 2, 29, tzinfo=UTC)),
+    ],
+)
+def test_the_newest_slot_is_found_however_rare_it_is(cron: str, now: datetime, expected: datetime) -> None:
+    assert newest_slot(cron_trigger(cron), now) == expected
+
+
+def test_it_waits_no_longer_than_the_next_close_however_fast_the_exchange_runs() -> None:
+    calls = _Calls(cron=None)
+
+    assert calls.at(0, 30) < 1
+    wait = calls.at(0, 40)
+
+    assert wait < 1, "ten minutes in a blink: the next close is near"
+
+
+def test_an_exchange_that_does_not_answer_is_asked_again() -> None:
+    def down() -> datetime:
+        raise ExchangeUnavailable("down")
+
+    schedule = Schedule(down, timedelta(hours=1), ())
+
+    assert 1 < schedule.look() <= 60
+
+
+def test_inside_it_looks_by_itself() -> None:
+    seen: list[int] = []
+    enough = threading.Event()
+
+    def close() -> None:
+        seen.append(1)
+        enough.set()
+
+    schedule = Schedule(lambda: datetime.now(UTC), timedelta(hours=1), (), on_close=close)
     with schedule:
-        coming = schedule.next_run()
-        assert coming is not None
-        assert (coming.hour, coming.minute, coming.utcoffset()) == (2, 0, UTC.utcoffset(None))
-
-
-def test_a_slot_that_comes_calls() -> None:
-    called = threading.Event()
-    schedule = Schedule("* * * * *", called.set)
-
-    with schedule:
-        # The next minute is brought forward rather than waited for.
-        schedule._scheduler.get_job("retrain").modify(next_run_time=datetime.now(UTC))
-        assert called.wait(5)
+        assert enough.wait(5)
+    assert seen == [1]

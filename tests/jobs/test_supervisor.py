@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from clm.bootstrap import Application
-from clm.core.domain import Run, RunRequest, RunState
-from clm.core.errors import RunInProgress, StorageFailed
+from clm.core.errors import IllegalTransition, LeaseLost, RunInProgress, StorageFailed
+from clm.core.runs import Run, RunRequest, RunState
 from clm.exchange.server import ExchangeServer
+from clm.jobs.guard import owner
 from clm.jobs.supervisor import RunSupervisor
-from support.service import running_service, wait_for_end
+from tests.support.service import running_service, wait_for_end
+from tests.support.versions import candidate
 
 Service = tuple[Application, ExchangeServer]
 
@@ -52,7 +55,7 @@ def test_a_run_completes_in_a_child_and_leaves_its_report(service: Service) -> N
     assert ended.report is not None
     assert ended.report["promoted_models"] == ["xgboost", "lightgbm"]
     assert ended.owner.rpartition(":")[2] != str(os.getpid())
-    assert ended.progress["done"] == ended.progress["total"] == 12
+    assert ended.progress["done"] == ended.progress["total"] == 14
 
 
 def test_a_second_run_is_refused_while_one_is_under_way(service: Service) -> None:
@@ -64,11 +67,42 @@ def test_a_second_run_is_refused_while_one_is_under_way(service: Service) -> Non
         application.supervisor.submit(RunRequest())
 
     assert refused.value.run_id == first.run_id
-    application.supervisor.stop(first.run_id, RunState.CANCELLED, "enough")
+    application.supervisor.cancel(first.run_id, "enough")
     assert application.runs.get(first.run_id).state is RunState.CANCELLED
 
 
-def test_a_worker_that_is_killed_leaves_a_failed_run_that_says_so_and_the_champions_as_they_were(
+def _kill_worker(application: Application, run_id: str, attempt: int) -> None:
+    """SIGKILL to the worker of that attempt, as soon as it has begun."""
+    for _ in range(1000):
+        run = application.runs.get(run_id)
+        if run.state is RunState.RUNNING and run.attempt == attempt:
+            os.kill(int(run.owner.rpartition(":")[2]), signal.SIGKILL)
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"attempt {attempt} of {run_id} never began: {run}")
+
+
+def test_a_worker_that_is_killed_is_followed_by_another_and_the_interruption_stays_on_record(
+    service: Service,
+) -> None:
+    application, exchange = service
+    _slow(exchange)
+    run = application.supervisor.submit(RunRequest(force=True))
+
+    _kill_worker(application, run.run_id, 1)
+    exchange.exchange.latency = 0
+    ended = wait_for_end(application, run.run_id)
+
+    assert (ended.state, ended.attempt, ended.error) == (RunState.COMPLETED, 2, None)
+    assert [i["reason"] for i in ended.interruptions] == [
+        "the worker was killed by SIGKILL before it could report"
+    ]
+    assert ended.report is not None
+    assert ended.report["attempt"] == 2
+    assert ended.report["peak_memory_mb"] > 50
+
+
+def test_a_run_whose_workers_die_again_and_again_is_given_up_and_leaves_champions_as_they_were(
     service: Service,
 ) -> None:
     application, exchange = service
@@ -77,17 +111,70 @@ def test_a_worker_that_is_killed_leaves_a_failed_run_that_says_so_and_the_champi
     _slow(exchange)
     run = application.supervisor.submit(RunRequest(force=True))
 
-    pid = int(_once_running(application, run.run_id).owner.rpartition(":")[2])
-    os.kill(pid, signal.SIGKILL)
+    for attempt in (1, 2, 3):
+        _kill_worker(application, run.run_id, attempt)
     ended = wait_for_end(application, run.run_id)
 
-    assert ended.state is RunState.FAILED
-    assert ended.error == "the worker was killed by SIGKILL before it could report"
+    assert (ended.state, ended.attempt) == (RunState.INTERRUPTED, 3)
+    assert len(ended.interruptions) == 3
     assert application.manager().get_model_status_summary() == before
     assert [f for f in application.registry.verify() if f.severity == "error"] == []
     exchange.exchange.latency = 0
     again = application.supervisor.submit(RunRequest(force=True))
     assert wait_for_end(application, again.run_id).state is RunState.COMPLETED
+
+
+def test_a_worker_of_this_machine_that_is_gone_is_noticed_at_the_next_look(service: Service) -> None:
+    application, _ = service
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    here = owner().rpartition(":")[0]
+    left = application.runs.start(application.runs.create(RunRequest()).run_id, f"{here}:{gone.pid}")
+
+    application.supervisor.recover()
+    ended = wait_for_end(application, left.run_id)
+
+    assert (ended.state, ended.attempt) == (RunState.COMPLETED, 2)
+    assert [i["reason"] for i in ended.interruptions] == ["its worker is gone"]
+
+
+def test_of_a_worker_elsewhere_only_its_silence_is_known(service: Service) -> None:
+    application, _ = service
+    other = application.runs.start(application.runs.create(RunRequest()).run_id, "elsewhere/12345678-1:1")
+
+    application.supervisor.recover()
+
+    assert application.runs.get(other.run_id).state is RunState.RUNNING
+
+
+def test_a_run_that_is_cancelled_ends_its_worker_and_takes_its_right_to_write(service: Service) -> None:
+    application, exchange = service
+    _slow(exchange)
+    run = _once_running(application, application.supervisor.submit(RunRequest()).run_id)
+
+    ended = application.supervisor.cancel(run.run_id, "changed my mind")
+
+    assert (ended.state, ended.error) == (RunState.CANCELLED, "changed my mind")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(run.owner.rpartition(":")[2]), 0)
+    with application.registry.database.under(run.fence), pytest.raises(LeaseLost):
+        application.registry.save_model(candidate())
+    with pytest.raises(IllegalTransition, match="cancelled"):
+        application.supervisor.cancel(run.run_id, "again")
+
+
+def test_what_another_machine_left_behind_is_taken_up_at_the_next_look(service: Service) -> None:
+    application, _ = service
+    left = application.runs.create(RunRequest(requested_by="schedule"))
+    application.runs.start(left.run_id, "gone:1")
+    application.runs.interrupt(left.run_id, "its worker fell silent")
+
+    application.supervisor.recover()
+    ended = wait_for_end(application, left.run_id)
+
+    assert (ended.state, ended.attempt) == (RunState.COMPLETED, 2)
+    application.supervisor.recover()
+    assert application.runs.get(left.run_id).attempt == 2
 
 
 def test_closing_the_service_ends_its_children_and_says_so(tmp_path: Path) -> None:
@@ -137,7 +224,26 @@ def test_no_secret_stands_on_the_workers_command_line(service: Service) -> None:
 
     pid = int(_once_running(application, run.run_id).owner.rpartition(":")[2])
     line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    application.supervisor.stop(run.run_id, RunState.CANCELLED, "seen enough")
+    application.supervisor.cancel(run.run_id, "seen enough")
 
     assert line[1:3] == [b"-m", b"clm.worker"]
     assert line[3:] == [b""]
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ({"run_time_limit_minutes": 0.02}, "longer than the limit of 1 s"),
+        ({"run_memory_limit_mb": 60}, "MB, more than the limit of 60 MB"),
+    ],
+)
+def test_a_worker_beyond_its_limit_is_ended_and_the_run_says_which(
+    limit: dict[str, float], said: str, tmp_path: Path
+) -> None:
+    with running_service(tmp_path, **limit) as (application, exchange):
+        _slow(exchange)
+        ended = wait_for_end(application, application.supervisor.submit(RunRequest()).run_id)
+
+        assert ended.state is RunState.FAILED
+        assert said in str(ended.error)
+        assert ended.attempt == 1

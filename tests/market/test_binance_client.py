@@ -29,7 +29,7 @@ from clm.exchange.server import ExchangeServer
 from clm.market.binance import BinanceDataClient
 from clm.market.pace import Pace
 from clm.market.vendor import TRANSLATED, translate
-from support.exchange import NOW, QUICK, market_of, serving, walk_market
+from tests.support.exchange import NOW, QUICK, market_of, serving, walk_market
 
 MARKET, CANDLES = walk_market(4200)
 START = CANDLES.index[0].to_pydatetime()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clm.core.domain import Series
 from clm.core.errors import InvalidCandles
 from clm.market.candles import Gap, empty_candles, find_gaps, repair, validate
-from support.candles import random_walk, real_candles
+from tests.support.candles import random_walk, real_candles
 
 HOURLY = Series("BTCUSDT", "1h")
 
@@ -106,7 +106,7 @@ def test_six_real_years_keep_the_rules_and_show_their_outages() -> None:
 
 
 def test_the_anomalies_of_2018_are_refused_by_row_and_mended_with_a_report() -> None:
-    from support.candles import REAL, _read
+    from tests.support.candles import REAL, _read
 
     real_candles()
     raw = _read(REAL / "anomalies" / "BTCUSDT-1h-2018.parquet")

@@ -16,8 +16,8 @@ from clm.core.errors import BadInput, InvalidCandles
 from clm.market.binance import BinanceDataClient
 from clm.market.dumps import import_candles
 from clm.market.store import CandleStore
-from support.candles import REAL, needs_real_candles, random_walk
-from support.exchange import QUICK, market_of, serving
+from tests.support.candles import REAL, needs_real_candles, random_walk
+from tests.support.exchange import QUICK, market_of, serving
 
 HEADER = (
     "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from clm.core.domain import Series
 from clm.core.errors import StorageFailed
 from clm.market.store import CandleStore, Coverage
-from support.candles import random_walk
+from tests.support.candles import random_walk
 
 HOURLY = Series("BTCUSDT", "1h")
 HOUR = 3_600_000
@@ -144,7 +144,7 @@ import sys; sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from clm.core.domain import Series
 from clm.market.store import CandleStore
-from support.candles import random_walk
+from tests.support.candles import random_walk
 store, candles = CandleStore(Path(sys.argv[1])), random_walk(3000)
 t0, hour, n = int(candles.index[0].timestamp() * 1000), 3_600_000, int(sys.argv[3])
 print("going", flush=True)

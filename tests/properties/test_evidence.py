@@ -22,9 +22,9 @@ from clm.core.evidence import (
     gains,
     log_growth,
     pooled,
-    predictable_variance,
     stakes_for,
 )
+from clm.core.variance import VARIANCE_MEMORY, predictable_variance, variance_after
 
 HOUR = timedelta(hours=1)
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -110,15 +110,16 @@ def test_a_missing_candle_is_no_bet(seed: int, n: int, gap: int) -> None:
     ledger = Ledger().after(left)
 
     assert ledger.bets == n - 1
-    expected = log_growth(*(np.array([getattr(b, name) for b in left]) for name in ("gain", "bound")), STAKES)
+    gain, bound = (np.array([getattr(b, name) for b in left]) for name in ("gain", "bound"))
+    expected = log_growth(gain, bound, STAKES)
     assert ledger.log_wealth == pytest.approx(expected.sum(axis=0))
 
 
 def test_a_candle_without_a_forecast_or_an_outcome_is_no_bet() -> None:
     times = pd.date_range(T0, periods=4, freq="h")
-    values = [np.array([0.01, np.nan, 0.01, 0.01]), np.array([0.0, 0.0, np.nan, 0.0]), np.full(4, 0.001)]
+    returns, champion = np.array([0.01, np.nan, 0.01, 0.01]), np.array([0.0, 0.0, np.nan, 0.0])
 
-    bets = bets_of(times, *values, np.full(4, 1e-4))
+    bets = bets_of(times, returns, champion, np.full(4, 0.001), np.full(4, 1e-4))
 
     assert [bet.time for bet in bets] == [T0, T0 + 3 * HOUR]
 
@@ -225,3 +226,70 @@ def test_a_better_challenger_is_found_and_a_worse_one_never() -> None:
 
     assert (better.max(axis=1) >= np.log(20)).mean() > 0.95
     assert (worse.max(axis=1) >= np.log(20)).mean() == 0
+
+
+@given(st.integers(0, 300), st.integers(1, 60))
+def test_the_peak_is_the_highest_evidence_ever_and_survives_being_written_down(seed: int, n: int) -> None:
+    states = [state for _, state in Evidence.start(HOUR, since=T0).walk(_bets(seed, n))]
+
+    highest = max([0.0, *(state.log_e for state in states)])
+    assert states[-1].peak == highest
+    assert Evidence.from_json(json.loads(json.dumps(states[-1].to_json()))) == states[-1]
+
+
+@given(st.integers(0, 300), st.integers(1, 60), st.integers(0, 60))
+def test_walking_in_portions_comes_to_the_last_bit_of_walking_at_once(seed: int, n: int, cut: int) -> None:
+    bets = _bets(seed, n)
+
+    assert Evidence.start(HOUR).after(bets[:cut]).after(bets) == Evidence.start(HOUR).after(bets)
+
+
+class TestTheEstimateOfWhatIsStillNeeded:
+    def test_is_about_right_at_a_steady_pace(self) -> None:
+        rng = np.random.default_rng(3)
+        gains_ = rng.normal(0.02, 0.1, 3000).clip(-0.4, 0.4)
+        bets = [Bet(T0 + k * HOUR, float(d), 0.4) for k, d in enumerate(gains_)]
+        reached = [state for _, state in Evidence.start(HOUR).walk(bets)]
+        crossing = next(k for k, state in enumerate(reached) if state.log_e >= np.log(20))
+
+        guess = reached[crossing // 2].candles_to_go(np.log(20))
+
+        assert guess is not None
+        assert crossing / 6 < guess < crossing * 3
+
+    def test_is_none_without_hope_or_beyond_ten_years(self) -> None:
+        losing = Evidence.start(HOUR).after([Bet(T0 + k * HOUR, -0.01, 0.3) for k in range(50)])
+        barely = Evidence.start(HOUR).after(
+            [Bet(T0 + k * HOUR, 0.3 if k % 2 else -0.2999999, 0.4) for k in range(50)]
+        )
+
+        assert losing.candles_to_go(np.log(20)) is None
+        assert barely.candles_to_go(np.log(20)) is None
+
+
+class TestVariance:
+    def test_is_the_same_to_the_last_bit_however_much_history_there_is(self) -> None:
+        rng = np.random.default_rng(0)
+        closes = 100 * np.exp(np.cumsum(rng.standard_t(4, 1500) * 0.01))
+        frame = pd.DataFrame({"close": closes}, index=pd.date_range(T0, periods=1500, freq="h"))
+
+        whole = variance_after(frame)
+
+        for start in (0, 1, 333, 1000):
+            part = variance_after(frame.iloc[start:])
+            assert (part.iloc[VARIANCE_MEMORY:] == whole.loc[part.index[VARIANCE_MEMORY:]]).all()
+
+    def test_knows_nothing_of_later_candles(self) -> None:
+        closes = np.exp(np.linspace(0, 1, 600) + 0.01 * np.sin(np.arange(600)))
+        frame = pd.DataFrame({"close": closes}, index=pd.date_range(T0, periods=600, freq="h"))
+        other = frame.copy()
+        other.iloc[500:] *= 3
+
+        assert (variance_after(frame).iloc[:500] == variance_after(other).iloc[:500]).all()
+
+    def test_of_a_market_that_does_not_move_is_small_but_positive(self) -> None:
+        frame = pd.DataFrame({"close": np.full(50, 7.0)}, index=pd.date_range(T0, periods=50, freq="h"))
+
+        assert (variance_after(frame) > 0).all()
+        with pytest.raises(BadInput, match="two candles"):
+            variance_after(frame.iloc[:1])

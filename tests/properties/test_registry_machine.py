@@ -13,7 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from clm.core.errors import VersionNotFound
 from clm.registry.sql import SQLModelRegistry
-from support.versions import BTC, candidate
+from tests.support.versions import BTC, candidate
 
 RIDGE = "sklearn_ridge"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from clm.registry.sql import SQLModelRegistry
-from support.postgres import fresh_database
-from support.versions import BTC
+from tests.support.postgres import fresh_database
+from tests.support.versions import BTC
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -16,7 +16,7 @@ from clm.registry.engine import open_engine, reading, writing
 from clm.registry.migrate import HEAD, KNOWN, VERSION_TABLE, ensure_schema, migrations, upgrade
 from clm.registry.sql import SQLModelRegistry
 from clm.registry.tables import METADATA
-from support.versions import BTC
+from tests.support.versions import BTC
 
 
 def test_the_migrations_make_exactly_the_tables_the_code_speaks_of(db_url: str) -> None:

@@ -10,9 +10,9 @@ from scipy.stats import ks_2samp
 from clm.core.domain import SCALE, TARGET, FloatArray
 from clm.core.errors import InsufficientData, InvalidSetting, TrainingFailed
 from clm.shadow.tester import QuantumShadowTester
-from support.candles import random_walk
-from support.frames import feature_frame
-from support.parts import FrameDataClient
+from tests.support.candles import random_walk
+from tests.support.frames import feature_frame
+from tests.support.parts import FrameDataClient
 
 
 class Factor:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from types import MappingProxyType
 
 import pandas as pd
 
 from clm.core.domain import Series
 from clm.exchange.clock import ExchangeClock
-from clm.exchange.market import Market, merge
+from clm.exchange.market import Market, Tape, merge
 from clm.exchange.server import ExchangeServer
 from clm.exchange.simulate import simulate_market
 from clm.market.pace import Pace
-from support.candles import random_walk
+from tests.support.candles import random_walk
 
 NOW = datetime(2024, 6, 1, 0, 30, tzinfo=UTC)
 #: Retries without waiting; what would have been slept is thrown away.
@@ -22,11 +23,22 @@ QUICK = Pace(first_wait=0.001, sleep=lambda seconds: None)
 
 @cache
 def simulated(days: int = 420, seed: int = 1, signal: float = 0.04, interval: str = "1h") -> Market:
-    """BTCUSDT and ETHUSDT up to a month after NOW."""
+    """BTCUSDT and ETHUSDT up to a month after NOW. Shared by the tests of a process, hence read-only."""
     end = NOW + timedelta(days=30)
-    return simulate_market(
+    market = simulate_market(
         ("BTCUSDT", "ETHUSDT"), interval, start=end - timedelta(days=days), end=end, seed=seed, signal=signal
     )
+    for tapes in market.tapes.values():
+        for tape in tapes.values():
+            for values in (tape.opens, tape.starts, tape.ends, *tape.columns.values()):
+                values.setflags(write=False)
+    frozen = {symbol: MappingProxyType(dict(tapes)) for symbol, tapes in market.tapes.items()}
+    return Market(MappingProxyType(frozen), market.seed)
+
+
+def trading(tape: Tape, symbol: str = "BTCUSDT", interval: str = "1h") -> Market:
+    """A market of this tape alone."""
+    return Market({symbol: {interval: tape}})
 
 
 def market_of(candles: pd.DataFrame, symbol: str = "BTCUSDT", interval: str = "1h") -> Market:

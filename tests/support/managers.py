@@ -12,7 +12,7 @@ from clm.evaluation.evaluator import QuantumModelEvaluator
 from clm.features.engineer import QuantumFeatureEngineer
 from clm.shadow.tester import QuantumShadowTester
 from clm.training.trainer import QuantumModelTrainer
-from support.parts import DictRegistry, FrameDataClient
+from tests.support.parts import DictRegistry, FrameDataClient
 
 
 def manager_over(

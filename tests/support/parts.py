@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
+from clm.core.book import Appended, EvidenceRow, Forecast, Kind, LedgerKey, Trial
 from clm.core.domain import (
     SCALE,
     TARGET,
@@ -20,7 +21,7 @@ from clm.core.domain import (
     utc,
     version_name,
 )
-from clm.core.errors import ChampionChanged, InsufficientData, InvalidCandles, VersionNotFound
+from clm.core.errors import ChampionChanged, EvidenceMoved, InsufficientData, InvalidCandles, VersionNotFound
 from clm.core.protocols import TrainedModel
 
 
@@ -85,11 +86,16 @@ class DictRegistry:
         self._store = {} if store is None else store
         self._replaced: dict[tuple[Series, str, str], str | None] = {}
         self._decisions: list[tuple[Series, Decision]] = []
+        self._books: dict[Series, DictBook] = {}
 
     def for_series(self, series: Series) -> DictRegistry:
         other = DictRegistry(series, self._store)
-        other._replaced, other._decisions = self._replaced, self._decisions
+        other._replaced, other._decisions, other._books = self._replaced, self._decisions, self._books
         return other
+
+    @property
+    def book(self) -> DictBook:
+        return self._books.setdefault(self.series, DictBook())
 
     def _of(self, model_type: str) -> list[ModelArtifact]:
         return [a for (s, m, _), a in self._store.items() if (s, m) == (self.series, str(model_type))]
@@ -138,25 +144,52 @@ class DictRegistry:
             self._put(replace(champion, status=VersionStatus.RETIRED, retired_at=now))
         self._replaced[self.series, str(model_type), version] = found
         self._decide(decision or _by_hand(model_type, version, found, "manual", "by hand", now))
+        new = replace(new, replaced_version=found)
         return self._put(replace(new, status=VersionStatus.ACTIVE, promoted_at=now, retired_at=None))
 
-    def retire(self, model_type: str, version: str, *, reason: str = "") -> ModelArtifact:
+    def quarantine(self, model_type: str, version: str, reason: str) -> ModelArtifact:
+        found = self._get(model_type, version)
+        if found.quarantined_at is not None:
+            return found
+        return self._put(replace(found, quarantined_at=datetime.now(UTC), quarantine_reason=reason))
+
+    def retire(
+        self,
+        model_type: str,
+        version: str,
+        *,
+        reason: str = "",
+        decision: Decision | None = None,
+        at: datetime | None = None,
+    ) -> ModelArtifact:
         found = self._get(model_type, version)
         if found.status is VersionStatus.RETIRED:
             return found
-        now = datetime.now(UTC)
-        self._decide(_by_hand(model_type, version, version, "retire", reason, now))
+        now = at or datetime.now(UTC)
+        self._decide(decision or _by_hand(model_type, version, version, "retire", reason, now))
         return self._put(replace(found, status=VersionStatus.RETIRED, retired_at=now))
 
-    def rollback(self, model_type: str, *, reason: str = "") -> ModelArtifact:
+    def rollback(
+        self,
+        model_type: str,
+        *,
+        reason: str = "",
+        expected_active: str | None = None,
+        decision: Decision | None = None,
+        at: datetime | None = None,
+    ) -> ModelArtifact:
         champion = self.get_active(model_type)
         before = self._replaced.get((self.series, str(model_type), champion.version)) if champion else None
         if champion is None or before is None:
             raise VersionNotFound(f"{model_type} of {self.series} has nothing to roll back to")
-        now = datetime.now(UTC)
+        if expected_active not in (None, champion.version):
+            raise ChampionChanged(f"the champion is {champion.version}; nothing was rolled back")
+        now = at or datetime.now(UTC)
         self._replaced[self.series, str(model_type), champion.version] = None
-        self._put(replace(champion, status=VersionStatus.RETIRED, retired_at=now))
-        self._decide(_by_hand(model_type, before, champion.version, "rollback", reason, now))
+        retired = replace(champion, status=VersionStatus.RETIRED, retired_at=now, replaced_version=None)
+        self._put(retired)
+        said = decision or _by_hand(model_type, before, champion.version, "rollback", reason, now)
+        self._decide(replace(said, candidate_version=before))
         back = replace(
             self._get(model_type, before), status=VersionStatus.ACTIVE, promoted_at=now, retired_at=None
         )
@@ -166,15 +199,136 @@ class DictRegistry:
         ordered = enumerate(self._of(model_type))
         return [a for _, a in sorted(ordered, key=lambda p: (p[1].trained_at, p[0]), reverse=True)][:limit]
 
-    def record_decision(self, decision: Decision) -> None:
+    def record_decision(self, decision: Decision, status: VersionStatus | None = None) -> bool:
+        if status is None:
+            if any(
+                s == self.series and (d.candidate_version, d.label, d.decided_at)
+                == (decision.candidate_version, decision.label, decision.decided_at)
+                for s, d in self._decisions
+            ):  # fmt: skip
+                return False
+        else:
+            found = self._get(decision.model_type, decision.candidate_version)
+            if found.status in (status, VersionStatus.ACTIVE, VersionStatus.RETIRED):
+                return False
+            retired = decision.decided_at if status is VersionStatus.RETIRED else None
+            self._put(replace(found, status=status, retired_at=retired))
         self._decide(decision)
+        return True
+
+    def get_rise(self, model_type: str, version: str, at: datetime) -> Decision | None:
+        wanted = (str(model_type), version, Outcome.PROMOTE, at)
+        mine = (d for s, d in self._decisions[::-1] if s == self.series)
+        return next(
+            (d for d in mine if (d.model_type, d.candidate_version, d.outcome, d.decided_at) == wanted), None
+        )
+
+    def get_version(self, model_type: str, version: str) -> ModelArtifact:
+        return self._get(model_type, version)
+
+    def challengers(self, model_type: str) -> list[ModelArtifact]:
+        return [
+            a for a in self.get_model_history(model_type, 10**6)[::-1] if a.status is VersionStatus.SHADOW
+        ]
 
     def get_decisions(self, model_type: str | None = None, limit: int = 20) -> Sequence[Decision]:
         mine = [d for s, d in self._decisions if s == self.series and model_type in (None, d.model_type)]
         return mine[::-1][:limit]
 
     def _decide(self, decision: Decision) -> None:
-        self._decisions.append((self.series, decision))
+        at = decision.decided_at or datetime.now(UTC)
+        said = replace(decision, decided_at=at, decision_id=len(self._decisions) + 1)
+        self._decisions.append((self.series, said))
+
+
+class DictBook:
+    """Forecasts, bets and trials in memory."""
+
+    def __init__(self) -> None:
+        self._forecasts: dict[tuple[str, str, datetime], Forecast] = {}
+        self._evidence: dict[LedgerKey, list[EvidenceRow]] = {}
+        self._trials: list[Trial] = []
+
+    def record_forecasts(self, new: Sequence[Forecast]) -> int:
+        before = len(self._forecasts)
+        for f in new:
+            self._forecasts.setdefault((str(f.model_type), f.version, f.open_time), f)
+        return len(self._forecasts) - before
+
+    def forecasts(self, model_type: str, version: str, *, since: datetime | None = None) -> list[Forecast]:
+        found = [
+            f for (m, v, t), f in self._forecasts.items()
+            if (m, v) == (str(model_type), version) and (since is None or t >= since)
+        ]  # fmt: skip
+        return sorted(found, key=lambda f: f.open_time)
+
+    def newest_forecast(self, model_type: str, version: str) -> datetime | None:
+        return max((f.open_time for f in self.forecasts(model_type, version)), default=None)
+
+    def score(self, model_type: str, outcomes: Mapping[datetime, float], at: datetime) -> tuple[int, int]:
+        scored = revised = 0
+        for key, f in self._forecasts.items():
+            outcome = outcomes.get(f.open_time)
+            if f.model_type != str(model_type) or outcome is None:
+                continue
+            if f.actual is None:
+                self._forecasts[key] = replace(f, actual=outcome, scored_at=at)
+                scored += 1
+            elif abs(outcome - (f.actual if f.revised is None else f.revised)) > 1e-12:
+                self._forecasts[key] = replace(f, revised=outcome)
+                revised += 1
+        return scored, revised
+
+    def append_evidence(self, key: LedgerKey, rows: Sequence[EvidenceRow], after: datetime | None) -> None:
+        self.append_together((Appended(key, rows, after),))
+
+    def append_together(self, ledgers: Sequence[Appended]) -> None:
+        for ledger in ledgers:
+            newest = self.newest_evidence(ledger.key)
+            if (newest.open_time if newest else None) != ledger.after:
+                raise EvidenceMoved("somebody else bet first")
+        for ledger in ledgers:
+            self._evidence.setdefault(ledger.key, []).extend(ledger.rows)
+
+    def evidence(self, key: LedgerKey, *, until: datetime | None = None) -> list[EvidenceRow]:
+        return [row for row in self._evidence.get(key, []) if until is None or row.open_time <= until]
+
+    def newest_evidence(self, key: LedgerKey) -> EvidenceRow | None:
+        return next(iter(self.evidence(key)[::-1]), None)
+
+    def closing_evidence(
+        self, model_type: str, champion_version: str, recipe_id: str, before: datetime
+    ) -> EvidenceRow | None:
+        wanted = (str(model_type), Kind.CHALLENGE, champion_version, recipe_id)
+        found = [
+            k for k in self._evidence
+            if (k.model_type, k.kind, k.champion_version, k.recipe_id) == wanted and k.reign < before
+        ]  # fmt: skip
+        return self.newest_evidence(max(found, key=lambda k: k.reign)) if found else None
+
+    def gains(
+        self, model_type: str, recipe_id: str, since: datetime
+    ) -> Mapping[datetime, tuple[float, float]]:
+        return {
+            row.open_time: (row.gain, row.bound)
+            for key, rows in self._evidence.items()
+            if (key.model_type, key.kind, key.recipe_id) == (str(model_type), Kind.CHALLENGE, recipe_id)
+            for row in rows
+            if row.open_time >= since
+        }
+
+    def ledgers(self, model_type: str, champion_version: str, reign: datetime) -> list[LedgerKey]:
+        wanted = (str(model_type), champion_version, reign)
+        return [k for k in self._evidence if (k.model_type, k.champion_version, k.reign) == wanted]
+
+    def record_trial(self, trial: Trial) -> None:
+        self._trials.append(trial)
+
+    def trials(self, model_type: str | None = None, limit: int = 20) -> list[Trial]:
+        return [t for t in self._trials[::-1] if model_type in (None, t.model_type)][:limit]
+
+    def revisions(self) -> int:
+        return len({t for (_, _, t), f in self._forecasts.items() if f.revised is not None})
 
 
 def _by_hand(

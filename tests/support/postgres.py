@@ -40,39 +40,73 @@ def fresh_database() -> Iterator[str]:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+class Server:
+    """A PostgreSQL of a test's own, that can be stopped and started again at the same address."""
+
+    def __init__(self, binaries: Path, *, durable: bool = False) -> None:
+        """durable: what was committed survives an immediate stop (of the server, not of the machine)."""
+        self._commit = "on" if durable else "off"
+        self._folder = Path(tempfile.mkdtemp(prefix="clm-pg-"))
+        self._folder.chmod(0o777)
+        self._port = _free_port()
+        # PostgreSQL refuses to run as root.
+        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        data = str(self._folder / "data")
+        self._run([*as_user, str(binaries / "initdb"), "-D", data, "-U", "clm", "-A", "trust", "--no-sync"])
+        self._control = [*as_user, str(binaries / "pg_ctl"), "-D", data, "-w"]
+        self.url = f"postgresql+psycopg://clm@127.0.0.1:{self._port}/postgres"
+        self.start()
+
+    def start(self) -> None:
+        settings = f"-c fsync=off -c synchronous_commit={self._commit} -c listen_addresses=127.0.0.1"
+        options = f"{settings} -p {self._port} -k {self._folder}"
+        self._run([*self._control, "-l", str(self._folder / "log"), "-o", options, "start"])
+        _wait_for(self.url)
+
+    def stop(self) -> None:
+        """At once: every connection breaks."""
+        self._run([*self._control, "-m", "immediate", "stop"])
+
+    def remove(self) -> None:
+        """For good."""
+        subprocess.run(
+            [*self._control, "-m", "immediate", "stop"], check=False, stdout=subprocess.DEVNULL, cwd="/"
+        )
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, command: list[str]) -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self._folder)
+
+
+@contextmanager
+def own_server() -> Iterator[Server]:
+    """A server nobody else uses; skips the test where there are no binaries."""
+    binaries = _binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL: no /usr/lib/postgresql/*/bin/initdb")
+    server = Server(binaries, durable=True)
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+def _binaries() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
+    return found[-1].parent if found else None
+
+
 @cache
 def _server() -> str | None:
     given = os.environ.get("CLM_TEST_POSTGRES_URL")
     if given:
         return given
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
-    return _start(found[-1].parent) if found else None
-
-
-def _start(binaries: Path) -> str:
-    folder = Path(tempfile.mkdtemp(prefix="clm-pg-"))
-    folder.chmod(0o777)
-    data, port = folder / "data", _free_port()
-    # PostgreSQL refuses to run as root.
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    settings = "-c fsync=off -c synchronous_commit=off -c listen_addresses=127.0.0.1"
-    quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
-    subprocess.run(
-        [*as_user, str(binaries / "initdb"), "-D", str(data), "-U", "clm", "-A", "trust", "--no-sync"],
-        **quiet,
-    )
-    control = [*as_user, str(binaries / "pg_ctl"), "-D", str(data), "-w"]
-    options = f"{settings} -p {port} -k {folder}"
-    subprocess.run([*control, "-l", str(folder / "log"), "-o", options, "start"], **quiet)
-
-    def stop() -> None:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=False, stdout=subprocess.DEVNULL, cwd="/")
-        shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(stop)
-    url = f"postgresql+psycopg://clm@127.0.0.1:{port}/postgres"
-    _wait_for(url)
-    return url
+    binaries = _binaries()
+    if binaries is None:
+        return None
+    server = Server(binaries)
+    atexit.register(server.remove)
+    return server.url
 
 
 def _wait_for(url: str) -> None:

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
 from clm.bootstrap import Application
-from clm.core.domain import Run
+from clm.core.runs import Run
 from clm.exchange.server import ExchangeServer
+from clm.jobs.supervisor import to_be_resumed
 from clm.settings import Settings
-from support.exchange import serving, simulated
+from tests.support.exchange import serving, simulated
 
 
 def settings_for(exchange: ExchangeServer, folder: Path, **more: Any) -> Settings:
@@ -21,6 +25,7 @@ def settings_for(exchange: ExchangeServer, folder: Path, **more: Any) -> Setting
     given: dict[str, Any] = {
         "binance_url": exchange.url, "db_url": f"sqlite:///{folder}/clm.db", "model_dir": folder / "models",
         "data_dir": folder / "data", "training_lookback_days": 90, "features": "basic", "schedule": "off",
+        "live_shadow": False, "shutdown_grace_seconds": 0, "keep_versions": 0,
         "training_params": {"xgboost": few, "lightgbm": few}, "log_level": "error",
     }  # fmt: skip
     return Settings.load(**{**given, **more})
@@ -39,7 +44,25 @@ def wait_for_end(application: Application, run_id: str, seconds: float = 60) -> 
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         run = application.runs.get(run_id)
-        if run.state.over:
+        if run.state.over and not to_be_resumed(run):
             return run
         time.sleep(0.05)
     raise AssertionError(f"run {run_id} is still {run.state} after {seconds} s: {run.progress}")
+
+
+def caller(
+    app: FastAPI,
+    key: str | None = None,
+    *,
+    address: str = "127.0.0.1",
+    host: str = "127.0.0.1:8000",
+    **headers: str,
+) -> TestClient:
+    """Somebody who asks over a network: from an address, under the name they know the service by."""
+    if key is not None:
+        headers["x-api-key"] = key
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return TestClient(
+        app, f"http://{host}", headers=named, client=(address, 50_000), follow_redirects=False,
+        raise_server_exceptions=False,
+    )  # fmt: skip

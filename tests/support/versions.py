@@ -9,7 +9,7 @@ from typing import Any
 from clm.core import plugins
 from clm.core.domain import ModelArtifact, Series, version_name
 from clm.core.protocols import TrainedModel
-from support.frames import feature_frame
+from tests.support.frames import feature_frame
 
 BTC = Series("BTCUSDT", "1h")
 ETH = Series("ETHUSDT", "1h")

@@ -15,7 +15,7 @@ from clm.core.errors import ArtifactCorrupt, BadInput, InsufficientData, SchemaM
 from clm.core.plugins import model_family
 from clm.training.boosting import LightGBMFamily
 from clm.training.trainer import QuantumModelTrainer
-from support.frames import feature_frame
+from tests.support.frames import feature_frame
 
 FAMILIES = ("xgboost", "lightgbm")
 PRESETS = ("regularised", "fast", "accurate")
@@ -54,14 +54,15 @@ def test_a_file_gives_back_the_model_and_the_model_the_file(family: str, preset:
 def test_two_processes_make_the_same_bytes(family: str) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from support.frames import feature_frame; from clm.training.trainer import QuantumModelTrainer;"
+        "from tests.support.frames import feature_frame;"
+        "from clm.training.trainer import QuantumModelTrainer;"
         "import hashlib; model = QuantumModelTrainer(seed=7).train(sys.argv[2], feature_frame(2500));"
         "print(hashlib.sha256(model.to_bytes()).hexdigest())"
     )
     here = QuantumModelTrainer(seed=7).train(family, feature_frame(2500)).to_bytes()
 
     there = subprocess.run(
-        [sys.executable, "-c", code, str(Path(__file__).parents[1]), family],
+        [sys.executable, "-c", code, str(Path(__file__).parents[2]), family],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
 

@@ -1,9 +1,10 @@
-"""The service: CLM's routes in an app of their own, with the daily job."""
+"""The service: CLM's routes in an app of their own, with the daily job and the live shadow."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 
@@ -13,25 +14,62 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
-from clm.api import clm_routes
-from clm.api.errors import problem, problem_of_request
+from clm.api import clm_routes, health, login
+from clm.api.errors import problem, problem_of, problem_of_request
+from clm.api.gate import Gate
+from clm.api.openapi import tell_of
+from clm.api.shield import KnownHosts, Shield
 from clm.bootstrap import Application
-from clm.core.domain import RunRequest
-from clm.core.errors import ClmError, RunInProgress
-from clm.jobs.schedule import Schedule
+from clm.core.errors import ClmError, RunInProgress, SlotTaken
+from clm.core.runs import RunKind, RunRequest
+from clm.jobs.schedule import Job, Schedule
+from clm.settings import Settings
 
 log = structlog.get_logger()
 
 
-def ask_for_scheduled_run(application: Application) -> None:
-    """What a slot of the schedule does: a failure is logged, the next slot comes all the same."""
+#: Old files are put away once a day, after the usual hour of the retraining job.
+_RETENTION = "45 3 * * *"
+
+
+def ask_for_slot(application: Application, kind: RunKind, slot: datetime) -> bool:
+    """Whether a slot of the schedule is settled: begun here, or by another replica. False: ask again."""
     try:
-        application.supervisor.submit(RunRequest(requested_by="schedule"))
+        application.supervisor.submit(RunRequest(requested_by="schedule", kind=kind, slot=slot))
+    except SlotTaken:
+        return True
     except RunInProgress as error:
-        log.info("slot_skipped", reason=str(error))
+        log.info("slot_waits", job=str(kind), slot=str(slot), reason=str(error))
+        return False
     except ClmError as error:
-        log.warning("slot_failed", error=str(error))
+        log.warning("slot_waits", job=str(kind), slot=str(slot), reason=str(error))
+        return False
+    return True
+
+
+def look_after(application: Application) -> None:
+    """Whatever died meanwhile is taken up: runs, here or elsewhere, and the live shadow's process."""
+    application.supervisor.recover()
+    application.live_watch.revive()
+
+
+def jobs_of(application: Application) -> list[Job]:
+    """Job → when → what; each slot is done by one of all replicas."""
+    settings = application.settings
+    table = {
+        RunKind.RETRAIN: settings.schedule,
+        RunKind.RETENTION: _RETENTION if settings.keep_versions else "off",
+    }
+    return [
+        Job(
+            str(kind), cron, partial(ask_for_slot, application, kind),
+            partial(application.runs.newest_slot, kind),
+        )
+        for kind, cron in table.items()
+        if cron != "off"
+    ]  # fmt: skip
 
 
 def create_app(application: Application) -> FastAPI:
@@ -41,11 +79,16 @@ def create_app(application: Application) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             stack.enter_context(application)
-            application.supervisor.tidy()
-            if application.settings.schedule != "off":
-                slot = partial(ask_for_scheduled_run, application)
-                schedule = stack.enter_context(Schedule(application.settings.schedule, slot))
-                log.info("scheduled", cron=application.settings.schedule, next=str(schedule.next_run()))
+            settings, first = application.settings, application.series[0]
+            # Also where nothing is scheduled: what a stopped service left undone is taken up at its looks.
+            app.state.clm_schedule = Schedule(
+                application.data_client(first).server_time,
+                first.step,
+                jobs_of(application),
+                on_close=application.live_watch.tick if settings.live_shadow else None,
+                on_look=partial(look_after, application),
+            )
+            stack.enter_context(app.state.clm_schedule)
             yield
 
     # Swagger's own files come from the package: the page opens without a way out of the network.
@@ -58,18 +101,16 @@ def create_app(application: Application) -> FastAPI:
     app.state.clm = application
     app.include_router(clm_routes.router)
     app.add_api_route("/", _docs, include_in_schema=False)
-    app.add_api_route("/health/live", _live, tags=["health"])
+    app.include_router(health.router)
+    app.include_router(login.router)
+    tell_of(app, application)
     _add_error_handlers(app)
+    _add_middleware(app, application.settings)
     return app
 
 
-def _docs() -> RedirectResponse:
-    return RedirectResponse("/docs")
-
-
-def _live() -> dict[str, str]:
-    """The process answers."""
-    return {"status": "alive"}
+def _docs(request: Request) -> RedirectResponse:
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 def _add_error_handlers(app: FastAPI) -> None:
@@ -83,8 +124,18 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def request_problem(request: Request, error: RequestValidationError) -> JSONResponse:
         return problem_of_request(error)
 
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> JSONResponse:
-        # Its cause goes to the log, not to a stranger.
-        log.error("unexpected_error", path=request.url.path, exc_info=error)
-        return problem(500, "an unexpected error; the log has its cause", instance=request.url.path)
+    @app.exception_handler(ClmError)
+    async def ours(request: Request, error: ClmError) -> JSONResponse:
+        return problem_of(error)
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """From the inside out: who asks, whose pages may ask, under which name, and what each answer carries."""
+    app.add_middleware(Gate, whole=True)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("X-API-Key", "Authorization", "Content-Type"), expose_headers=("Retry-After",),
+        )  # fmt: skip
+    app.add_middleware(KnownHosts, settings=settings)
+    app.add_middleware(Shield)

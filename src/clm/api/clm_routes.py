@@ -6,55 +6,44 @@ up the event loop. Nothing here trains; a retrain is a row and a child process.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
 
-from clm.api import schemas
-from clm.api.errors import MEDIA_TYPE, ProblemRoute
+from clm.api import experiments, explain, predict, schemas, version_schemas
+from clm.api.application import application, default_application
+from clm.api.route import ProblemRoute, documented_problem, needs
 from clm.bootstrap import Application
 from clm.core import plugins
-from clm.core.domain import Run, RunRequest
+from clm.core.access import Role
 from clm.core.manager import ContinuousLearningManager
 from clm.core.protocols import ModelRegistry
-from clm.core.wire import artifact_view, jsonable, run_view
-from clm.settings import Settings
+from clm.core.runs import Run, RunKind, RunRequest
+from clm.core.standings import decision_view, trial_views
+from clm.core.wire import alert_view, artifact_view, audit_view, jsonable, run_view
 
+__all__ = ["application", "default_application", "get_clm_instance", "router"]
 
-def _problem(description: str, example: dict[str, Any]) -> dict[str, Any]:
-    """How Swagger shows an answer that is a problem document."""
-    schema = {"$ref": "#/components/schemas/Problem"}
-    content = {MEDIA_TYPE: {"schema": schema, "example": example}}
-    return {"model": schemas.Problem, "description": description, "content": content}
+_BUSY = documented_problem("a run is in progress; `run_id` names it", schemas.IN_PROGRESS)
+_UNREADABLE = documented_problem("the body cannot be decoded", schemas.UNREADABLE)
+_BAD_EXCHANGE = documented_problem("the exchange's answer makes no sense", schemas.BAD_EXCHANGE)
+_UNFIT = documented_problem("the version is not fit for it, or another one came first", schemas.UNFIT)
 
-
-_BUSY = _problem("a run is in progress; `run_id` names it", schemas.IN_PROGRESS)
-_WRONG = _problem("a field is wrong; says which, and what is allowed", schemas.WRONG_FIELD)
-
-router = APIRouter(
-    prefix="/api/clm",
+_routes = APIRouter(
     tags=["clm"],
     route_class=ProblemRoute,
-    responses={422: _WRONG},
+    # They tell Swagger how a key is shown; who may do what is asked by each route, see `ProblemRoute`.
+    dependencies=[
+        Security(APIKeyHeader(name="X-API-Key", auto_error=False)),
+        Security(HTTPBearer(auto_error=False)),
+    ],
 )
-
-
-@cache
-def default_application() -> Application:
-    """The application of this process's environment, built when first needed."""
-    return Application(Settings.load())
 
 
 def get_clm_instance() -> ContinuousLearningManager:
     """The manager of the first configured series, for a host application's own jobs."""
     return default_application().manager()
-
-
-def application(request: Request) -> Application:
-    """What `clm serve` put into its app, else the default one."""
-    found: Application | None = getattr(request.app.state, "clm", None)
-    return found if found is not None else default_application()
 
 
 App = Annotated[Application, Depends(application)]
@@ -63,15 +52,21 @@ Symbol = Annotated[
 ]
 Interval = Annotated[str | None, Query(description="candle length; default: the configured", examples=["1h"])]
 ModelTypeName = Annotated[str, Path(description="xgboost, lightgbm, …", examples=["xgboost"])]
-Version = Annotated[str, Path(examples=["v20241231_000000"])]
+#: What names made here are made of; nothing else needs to be looked up.
+_NAME = r"^[A-Za-z0-9_.-]+$"
+Version = Annotated[str, Path(max_length=100, pattern=_NAME, examples=["v20241231_000000"])]
+RunId = Annotated[str, Path(max_length=40, pattern=_NAME, examples=["r20241231_000000_1f3a"])]
+DecisionId = Annotated[int, Path(description="as `GET /decisions` lists it", examples=[12])]
+ModelFilter = Annotated[str | None, Query(description="one model type; default: all", examples=["xgboost"])]
 Limit = Annotated[int, Query(ge=1, le=500)]
 
 
-@router.post(
+@_routes.post(
     "/retrain",
     status_code=202,
     response_model=schemas.RetrainStarted,
-    responses={409: _BUSY},
+    responses={400: _UNREADABLE, 409: _BUSY},
+    openapi_extra=needs(Role.OPERATE),
 )
 def retrain(app: App, body: schemas.RetrainRequest | None = None) -> dict[str, str]:
     """Start a retraining run in the background.
@@ -90,7 +85,7 @@ def retrain(app: App, body: schemas.RetrainRequest | None = None) -> dict[str, s
     return {"status": "started", "message": "Retraining job started in background", "run_id": run.run_id}
 
 
-@router.get("/status", response_model=schemas.RunView)
+@_routes.get("/status", response_model=schemas.RunView)
 def status(app: App) -> dict[str, Any]:
     """The newest run: state, progress, report."""
     app.supervisor.tidy()
@@ -100,22 +95,29 @@ def status(app: App) -> dict[str, Any]:
     return _run(run)
 
 
-@router.get("/models", responses={200: {"content": {"application/json": {"example": schemas.MODELS}}}})
+@_routes.get(
+    "/models",
+    response_model=dict[str, version_schemas.ChampionView],
+    responses={200: {"content": {"application/json": {"example": schemas.MODELS}}}},
+)
 def models(app: App, symbol: Symbol = None, interval: Interval = None) -> dict[str, Any]:
     """The champion of every model type; nulls where none is active."""
     summary = app.manager(app.find_series(symbol, interval)).get_model_status_summary()
     return {name: jsonable(view) for name, view in summary.items()}
 
 
-@router.get("/triggers", responses={200: {"content": {"application/json": {"example": schemas.TRIGGERS}}}})
+@_routes.get(
+    "/triggers",
+    responses={200: {"content": {"application/json": {"example": schemas.TRIGGERS}}}, 502: _BAD_EXCHANGE},
+)
 def triggers(app: App, symbol: Symbol = None, interval: Interval = None) -> dict[str, str | None]:
     """Why each model type should be retrained now; null: no need. Asks the exchange for its time."""
     return app.manager(app.find_series(symbol, interval)).check_if_retrain_needed()
 
 
-@router.get(
+@_routes.get(
     "/history/{model_type}",
-    response_model=schemas.HistoryView,
+    response_model=version_schemas.HistoryView,
     responses={200: {"content": {"application/json": {"example": schemas.HISTORY}}}},
 )
 def history(
@@ -127,73 +129,160 @@ def history(
     return {"model_type": model_type, "versions": [artifact_view(version) for version in versions]}
 
 
-@router.get("/config")
+@_routes.get("/config")
 def config(app: App) -> dict[str, Any]:
     """The settings in force, secrets masked."""
     return app.settings.masked()
 
 
-@router.delete("/clear-cache", responses={409: _BUSY})
+@_routes.delete(
+    "/clear-cache",
+    response_model=version_schemas.DoneView,
+    responses={409: _BUSY},
+    openapi_extra=needs(Role.OPERATE),
+)
 def clear_cache(app: App) -> dict[str, str]:
     """Drop cached candles and what is held in memory; refused while a run is in progress."""
     app.clear_cache()
     return {"status": "cleared", "message": "Cached candles and in-memory models were dropped"}
 
 
-@router.get("/runs", response_model=list[schemas.RunView])
-def runs(app: App, limit: Limit = 20) -> list[dict[str, Any]]:
-    """Runs, newest first."""
+@_routes.get("/runs", response_model=list[schemas.RunView])
+def runs(app: App, limit: Limit = 20, kind: RunKind = RunKind.RETRAIN) -> list[dict[str, Any]]:
+    """Runs, newest first: of retraining, or ticks of the live shadow, or of retention."""
     app.supervisor.tidy()
-    return [_run(run) for run in app.runs.recent(limit)]
+    return [_run(run) for run in app.runs.recent(limit, kind)]
 
 
-@router.get(
+@_routes.get(
     "/runs/{run_id}",
     response_model=schemas.RunView,
-    responses={404: _problem("no such run", schemas.NOT_FOUND)},
+    responses={404: documented_problem("no such run", schemas.NOT_FOUND)},
 )
-def run(run_id: str, app: App) -> dict[str, Any]:
+def run(run_id: RunId, app: App) -> dict[str, Any]:
     """One run by its id."""
     app.supervisor.tidy()
     return _run(app.runs.get(run_id))
 
 
-@router.get("/decisions")
+@_routes.post(
+    "/runs/{run_id}/cancel",
+    response_model=schemas.RunView,
+    responses={
+        404: documented_problem("no such run", schemas.NOT_FOUND),
+        409: documented_problem("the run is over", schemas.OVER),
+    },
+    openapi_extra=needs(Role.OPERATE),
+)
+def cancel(run_id: RunId, app: App) -> dict[str, Any]:
+    """End a run that is queued or running; what it had finished stays.
+
+    From the answer on nothing is written in its name, on whatever machine its worker is.
+    """
+    return _run(app.supervisor.cancel(run_id, "cancelled over REST"))
+
+
+@_routes.get("/decisions", response_model=list[version_schemas.DecisionView])
 def decisions(
-    app: App,
-    model_type: Annotated[str | None, Query(examples=["xgboost"])] = None,
-    limit: Limit = 20,
-    symbol: Symbol = None,
-    interval: Interval = None,
+    app: App, model: ModelFilter = None, limit: Limit = 20, symbol: Symbol = None, interval: Interval = None
 ) -> list[dict[str, Any]]:
-    """What was decided about candidates and why, newest first."""
-    if model_type is not None:
-        plugins.require_known_model_type(model_type)
-    found = _registry(app, symbol, interval).get_decisions(model_type, limit=limit)
-    return [jsonable(decision) for decision in found]
+    """What was decided about candidates, by whom and why, newest first."""
+    if model is not None:
+        plugins.require_known_model_type(model)
+    found = _registry(app, symbol, interval).get_decisions(model, limit=limit)
+    return [decision_view(decision) for decision in found]
 
 
-@router.post(
+@_routes.get(
+    "/decisions/{decision_id}",
+    response_model=version_schemas.ExplainedDecisionView,
+    responses={404: documented_problem("no such decision", schemas.NOT_FOUND)},
+)
+def explain_decision(decision_id: DecisionId, app: App) -> dict[str, Any]:
+    """One decision, decided again from the stored rows: `same` says whether it comes to the same."""
+    series, decision, again = app.explain(decision_id)
+    return {
+        **jsonable(series), **decision_view(decision), "inputs": jsonable(decision.inputs),
+        "recomputed": again.again is not None, "same": again.same, "differences": list(again.differences),
+        "bets": again.bets,
+    }  # fmt: skip
+
+
+@_routes.get("/shadow", response_model=list[schemas.StandingView], responses={502: _BAD_EXCHANGE})
+def shadow(app: App, symbol: Symbol = None, interval: Interval = None) -> list[dict[str, Any]]:
+    """Champions, challengers with their evidence E and what they still need, and the guard.
+
+    All configured series unless one is named.
+    """
+    return app.standings(symbol, interval)
+
+
+@_routes.get("/trials", response_model=list[schemas.TrialView])
+def trials(
+    app: App, model: ModelFilter = None, limit: Limit = 20, symbol: Symbol = None, interval: Interval = None
+) -> list[dict[str, Any]]:
+    """Every attempt at a better model, failed, rejected and superseded ones too, with its cost in seconds.
+
+    `outcome` is what came of it then; `status` and `fate` what has become of the version since.
+    """
+    if model is not None:
+        plugins.require_known_model_type(model)
+    return trial_views(_registry(app, symbol, interval), model, limit)
+
+
+@_routes.post(
     "/promote/{model_type}/{version}",
-    responses={404: _problem("no such version", schemas.NOT_FOUND)},
+    response_model=version_schemas.VersionView,
+    responses={
+        404: documented_problem("no such version", schemas.NOT_FOUND),
+        409: _UNFIT,
+        502: _BAD_EXCHANGE,
+    },
+    openapi_extra=needs(Role.ADMIN),
 )
 def promote(
-    model_type: ModelTypeName, version: Version, app: App, symbol: Symbol = None, interval: Interval = None
+    model_type: ModelTypeName,
+    version: Version,
+    app: App,
+    symbol: Symbol = None,
+    interval: Interval = None,
+    uncertified: Annotated[bool, Query(description="promote without a leakage certificate")] = False,
 ) -> dict[str, Any]:
     """Make a version the champion by hand; its file is verified first, the decision is recorded."""
     plugins.require_known_model_type(model_type)
-    return artifact_view(_registry(app, symbol, interval).promote(model_type, version))
+    series = app.find_series(symbol, interval)
+    return artifact_view(app.promote_by_hand(series, model_type, version, uncertified=uncertified))
 
 
-@router.post(
-    "/rollback/{model_type}", responses={404: _problem("nothing to roll back to", schemas.NOT_FOUND)}
+@_routes.post(
+    "/rollback/{model_type}",
+    response_model=version_schemas.VersionView,
+    responses={
+        404: documented_problem("nothing to roll back to", schemas.NOT_FOUND),
+        409: _UNFIT,
+        502: _BAD_EXCHANGE,
+    },
+    openapi_extra=needs(Role.OPERATE),
 )
 def rollback(
     model_type: ModelTypeName, app: App, symbol: Symbol = None, interval: Interval = None
 ) -> dict[str, Any]:
     """Retire the champion and bring back the version it replaced."""
     plugins.require_known_model_type(model_type)
-    return artifact_view(_registry(app, symbol, interval).rollback(model_type, reason="by hand, over REST"))
+    series = app.find_series(symbol, interval)
+    return artifact_view(app.roll_back_by_hand(series, model_type, "by hand, over REST"))
+
+
+@_routes.get("/alerts", response_model=list[schemas.AlertView])
+def alerts(app: App, limit: Limit = 20) -> list[dict[str, Any]]:
+    """What a human should have heard of, newest incident first."""
+    return [alert_view(stored) for stored in app.alerts.recent(limit)]
+
+
+@_routes.get("/audit", response_model=list[schemas.AuditView], openapi_extra=needs(Role.ADMIN))
+def audit(app: App, limit: Limit = 20) -> list[dict[str, Any]]:
+    """Who changed something, or tried to, from where, and what came of it, newest first."""
+    return [audit_view(row) for row in app.audit.recent(limit)]
 
 
 def _registry(app: Application, symbol: str | None, interval: str | None) -> ModelRegistry:
@@ -203,3 +292,11 @@ def _registry(app: Application, symbol: str | None, interval: str | None) -> Mod
 def _run(run: Run) -> dict[str, Any]:
     view = run_view(run)
     return {**view, "progress": view["progress"] or None}
+
+
+_routes.include_router(experiments.router)
+#: Forecasts first: they are asked for far more often than all the rest together.
+router = APIRouter(prefix="/api/clm")
+router.include_router(predict.router)
+_routes.include_router(explain.router)
+router.include_router(_routes)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 
 from clm.core import errors
+from clm.core.audit import without_secrets
 from clm.core.wire import jsonable
 
 MEDIA_TYPE = "application/problem+json"
+#: Wrong fields that are named in one answer; whoever sends thousands knows by then.
+_MOST_SHOWN = 20
 
 #: First match wins; the order goes from the special to the general.
 STATUS: tuple[tuple[type[errors.ClmError], HTTPStatus], ...] = (
     (errors.BadInput, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.InsufficientData, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.NotFound, HTTPStatus.NOT_FOUND),
+    (errors.AccessDenied, HTTPStatus.UNAUTHORIZED),
     (errors.Conflict, HTTPStatus.CONFLICT),
+    # A version whose file was put away or is damaged: nothing is wrong with the service.
+    (errors.ArtifactMissing, HTTPStatus.CONFLICT),
+    (errors.ArtifactCorrupt, HTTPStatus.CONFLICT),
     (errors.InvalidCandles, HTTPStatus.BAD_GATEWAY),
     (errors.ExchangeRejected, HTTPStatus.BAD_GATEWAY),
     (errors.TransientError, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -40,7 +46,16 @@ def problem(
 ) -> JSONResponse:
     """A problem document; `members` are its extra fields."""
     body = {"type": kind, "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
-    return JSONResponse(body, status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+    return Problem(body, status, headers=dict(headers or {}))
+
+
+class Problem(JSONResponse):
+    """A text may be wrong because no UTF-8 can say it: half a surrogate pair is told as `\\ud800`."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
 
 def problem_of(error: errors.ClmError) -> JSONResponse:
@@ -50,10 +65,18 @@ def problem_of(error: errors.ClmError) -> JSONResponse:
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
     match error:
+        case errors.AccessDenied():
+            members = {"role_needed": str(error.needed)}
+            if error.known:
+                status = HTTPStatus.FORBIDDEN
+            else:
+                headers = {"WWW-Authenticate": 'Bearer realm="clm"'}
         case errors.BadInput():
             members = {"field": error.field, "value": _plain(error.value), "allowed": error.allowed}
         case errors.RunInProgress():
             members = {"run_id": error.run_id}
+        case errors.ExperimentOpen():
+            members = {"experiment_id": error.experiment_id}
         case errors.InvalidCandles():
             members = {"rows": list(error.rows[:100])}
         case errors.RateLimited() if error.retry_after is not None:
@@ -68,10 +91,10 @@ def problem_of_request(error: RequestValidationError) -> JSONResponse:
     found = [
         {
             "field": ".".join(str(part) for part in item["loc"]),
-            "value": _plain(item.get("input")),
+            "value": _plain(without_secrets(item["loc"][-1], item.get("input"))),
             "allowed": str(item["msg"]),
         }
-        for item in error.errors()
+        for item in error.errors()[:_MOST_SHOWN]
     ]
     detail = "; ".join(f"{item['field']}: {item['allowed']}" for item in found)
     return problem(422, detail, kind="urn:clm:error:bad-request", errors=found)
@@ -82,29 +105,3 @@ def _plain(value: object) -> Any:
         return jsonable(value)
     except TypeError:
         return repr(value)
-
-
-class ProblemRoute(APIRoute):
-    """Answers problem documents by itself, so that it does so inside a host application as well.
-
-    In Swagger a route is summed up by the first line of its docstring.
-    """
-
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        lines = (endpoint.__doc__ or "").strip().splitlines()
-        if options.get("summary") is None and lines:
-            options["summary"] = lines[0].rstrip(".")
-        super().__init__(path, endpoint, **options)
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
-
-        async def handler(request: Request) -> Response:
-            try:
-                return await answer(request)
-            except errors.ClmError as error:
-                return problem_of(error)
-            except RequestValidationError as error:
-                return problem_of_request(error)
-
-        return handler

@@ -71,11 +71,68 @@ IN_PROGRESS = {
     "detail": "a retraining run is already in progress: r20241231_000000_1f3a",
     "run_id": "r20241231_000000_1f3a",
 }
+OVER = {
+    "type": "urn:clm:error:illegal-transition",
+    "title": "Conflict",
+    "status": 409,
+    "detail": "run r20241231_000000_1f3a is completed: it cannot become cancelled",
+}
 NOT_FOUND = {
     "type": "urn:clm:error:version-not-found",
     "title": "Not Found",
     "status": 404,
     "detail": "xgboost of BTCUSDT 1h has no version 'v1999'",
+}
+UNFIT = {
+    "type": "urn:clm:error:not-certified",
+    "title": "Conflict",
+    "status": 409,
+    "detail": "xgboost v1999 of BTCUSDT 1h has no leakage certificate (it has none); promoting it all the "
+    "same has to be asked for",
+}
+AWAY = {
+    "type": "urn:clm:error:database-unavailable",
+    "title": "Service Unavailable",
+    "status": 503,
+    "detail": "the database sqlite:///clm.db did not answer: database is locked",
+}
+UNREADABLE = {
+    "type": "about:blank",
+    "title": "Bad Request",
+    "status": 400,
+    "detail": "There was an error parsing the body",
+}
+BAD_EXCHANGE = {
+    "type": "urn:clm:error:exchange-rejected",
+    "title": "Bad Gateway",
+    "status": 502,
+    "detail": "http://127.0.0.1:8765 refused the request: Illegal characters found (code -1100)",
+}
+NO_KEY = {
+    "type": "urn:clm:error:access-denied",
+    "title": "Unauthorized",
+    "status": 401,
+    "detail": "no key was shown; this needs a key with the role read, as X-API-Key or Authorization: Bearer",
+    "role_needed": "read",
+}
+WRONG_ROLE = {
+    "type": "urn:clm:error:access-denied",
+    "title": "Forbidden",
+    "status": 403,
+    "detail": "desk has the role read; this needs the role operate",
+    "role_needed": "operate",
+}
+TOO_LONG = {
+    "type": "urn:clm:error:body-too-long",
+    "title": "Request Entity Too Large",
+    "status": 413,
+    "detail": "the body is longer than 1024 kB",
+}
+TOO_OFTEN = {
+    "type": "urn:clm:error:too-many-requests",
+    "title": "Too Many Requests",
+    "status": 429,
+    "detail": "too many requests that change something: come again in 31 s",
 }
 
 
@@ -88,9 +145,13 @@ class RetrainRequest(BaseModel):
             "examples": [{"models": ["xgboost"], "force": False}, {"models": None, "force": True}]
         },
     )
-    models: list[str] | None = Field(None, min_length=1, description="model types; null: the configured ones")
-    force: bool = Field(False, description="retrain whatever the triggers say")
-    symbols: list[str] | None = Field(None, min_length=1, description="null: all configured symbols")
+    models: list[str] | None = Field(
+        None, min_length=1, max_length=100, description="model types; null: the configured ones"
+    )
+    force: bool = Field(False, strict=True, description="retrain whatever the triggers say")
+    symbols: list[str] | None = Field(
+        None, min_length=1, max_length=1000, description="null: all configured symbols"
+    )
 
 
 class RetrainStarted(BaseModel):
@@ -124,14 +185,94 @@ class RunView(BaseModel):
     heartbeat_at: str | None = None
     finished_at: str | None = None
     owner: str | None = None
+    attempt: int = Field(0, description="workers that have begun it", examples=[1])
+    interruptions: list[dict[str, Any]] = Field(
+        default_factory=list, description="how earlier attempts ended", examples=[[]]
+    )
     request: dict[str, Any] | None = None
 
 
-class HistoryView(BaseModel):
-    """Versions of one model type, newest first."""
+class StandingView(BaseModel):
+    """One model type of one series: who reigns, who challenges, who is guarded."""
 
-    model_type: str
-    versions: list[dict[str, Any]]
+    symbol: str = Field(examples=["BTCUSDT"])
+    interval: str = Field(examples=["1h"])
+    model_type: str = Field(examples=["lightgbm"])
+    policy: str = Field(examples=["evidence"])
+    champion: dict[str, Any] | None = Field(
+        examples=[{"version": "v20231231_020000", "since": "2023-12-31T02:00:00Z", "age_days": 7.0}]
+    )
+    challengers: list[dict[str, Any]] = Field(
+        examples=[[{"version": "v20240107_020000", "e": 3.1, "e_needed": 20.0, "hours_to_go": 400.0}]]
+    )
+    guard: dict[str, Any] | None = Field(examples=[None])
+    cool_down_until: str | None = Field(examples=[None])
+    revised_candles: int = Field(description="scored candles the exchange revised later", examples=[0])
+
+
+class TrialView(BaseModel):
+    """One attempt at a better model."""
+
+    model_type: str = Field(examples=["lightgbm"])
+    version: str | None = Field(description="null where none came out", examples=["v20240107_020000"])
+    recipe_id: str | None
+    began_at: str = Field(examples=["2024-01-07T02:00:00Z"])
+    outcome: str = Field(description="promoted, shadow, rejected or failed", examples=["shadow"])
+    reason: str
+    seconds: float = Field(description="what it cost", examples=[0.41])
+    trigger: str | None = Field(examples=["Time-based: Last trained 7 days ago"])
+    details: dict[str, Any]
+    status: str | None = Field(description="of the version now", examples=["RETIRED"])
+    fate: str | None = Field(
+        description="label of the last decision about it: better, superseded, smoke, …",
+        examples=["superseded"],
+    )
+
+
+class AuditView(BaseModel):
+    """One thing that somebody changed, or was refused."""
+
+    id: int = Field(examples=[7])
+    at: str = Field(examples=["2024-12-31T00:00:00Z"])
+    actor: str = Field(description="a key's name, local, stranger, or cli:user@host", examples=["desk"])
+    role: str = Field(description="the actor's; empty: none", examples=["operate"])
+    origin: str = Field(description="the address it came from", examples=["192.0.2.7"])
+    action: str = Field(examples=["POST /api/clm/retrain"])
+    detail: dict[str, Any] = Field(
+        description="what was asked for, secrets masked", examples=[{"body": {"force": True}}]
+    )
+    result: str | None = Field(
+        description="null: under way, or nobody lived to say how it ended",
+        examples=["202 run_id=r20241231_000000_1f3a"],
+    )
+
+
+class AlertView(BaseModel):
+    """One incident a human should hear of, however often it was noticed."""
+
+    kind: str = Field(examples=["rollback"])
+    symbol: str = Field(examples=["BTCUSDT"])
+    interval: str = Field(examples=["1h"])
+    model_type: str = Field(examples=["lightgbm"])
+    subject: str = Field(description="the version it is about", examples=["v20241231_000000"])
+    message: str
+    first_at: str = Field(examples=["2024-12-31T00:00:00Z"])
+    last_at: str = Field(examples=["2024-12-31T00:00:00Z"])
+    times: int = Field(examples=[1])
+
+
+class CheckView(BaseModel):
+    """One thing a service needs, and a sentence about it."""
+
+    ok: bool
+    reason: str = Field(examples=["the database answers"])
+
+
+class ReadyView(BaseModel):
+    """Whether the service can do its work. Strangers are told no more than the status."""
+
+    status: str = Field(examples=["ready"])
+    checks: dict[str, CheckView] | None = None
 
 
 class Problem(BaseModel):

@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from clm.cli import cycle, data, demo, models, service
+from clm.cli import (
+    cycle,
+    data,
+    database,
+    demo,
+    evidence,
+    experiment,
+    explain,
+    keys,
+    models,
+    replay,
+    reproduce,
+    service,
+    trail,
+)
 
 app = typer.Typer(
     name="clm", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
@@ -41,10 +55,27 @@ app.command("models")(models.models)
 app.command("history")(models.history)
 app.command("promote")(models.promote)
 app.command("rollback")(models.rollback)
+app.command("decisions")(evidence.decisions)
+app.command("shadow")(evidence.shadow)
+app.command("explain-decision")(evidence.explain_decision)
+app.command("trials")(evidence.trials)
+app.command("explain")(explain.explain)
+app.command("live")(evidence.live)
+app.command("alerts")(trail.alerts)
+app.command("audit")(trail.audit)
 app.command("verify")(models.verify)
+app.command("reproduce")(reproduce.reproduce)
+app.command("replay")(replay.replay)
 app.command("import")(data.import_dumps)
 app.command("exchange")(service.exchange)
 
-database = typer.Typer(name="db", no_args_is_help=True, help="The registry's database.")
-database.command("upgrade")(models.db_upgrade)
-app.add_typer(database)
+keyring = typer.Typer(name="keys", no_args_is_help=True, help="Keys to the service.")
+keyring.command("add")(keys.add)
+keyring.command("list")(keys.list_them)
+keyring.command("revoke")(keys.revoke)
+app.add_typer(keyring)
+
+app.add_typer(experiment.experiments)
+app.command("backup")(database.backup)
+app.command("restore")(database.restore)
+app.add_typer(database.database)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clm.cli.output import Interval, Json, Symbol, open_application, percent, print_json, print_table
+from clm.cli.trail import on_record
 
 if TYPE_CHECKING:
     from clm.bootstrap import Application
-    from clm.core.domain import Run
+    from clm.core.runs import Run
 
 _POLL_SECONDS = 0.2
 
@@ -23,13 +24,16 @@ def retrain(
     as_json: Json = False,
 ) -> None:
     """Retrain what needs it, in a child process, and show the report."""
-    from clm.core.domain import RunRequest
+    from clm.core.runs import RunRequest
 
     request = RunRequest(models=_names(models), symbols=_names(symbols), force=force, requested_by="cli")
-    with open_application() as application:
+    asked = {"models": request.models, "symbols": request.symbols, "force": force}
+    with open_application() as application, on_record(application, "clm retrain", **asked) as came_to:
         application.check_request(request)
         run = application.supervisor.submit(request)
+        came_to(f"run_id={run.run_id}")
         finished = follow(application, run.run_id)
+        came_to(f"run_id={run.run_id} {finished.state}")
     _print_run(finished, as_json)
     if str(finished.state) != "completed":
         raise typer.Exit(1)
@@ -65,13 +69,13 @@ def follow(application: Application, run_id: str) -> Run:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    from clm.core.domain import RunState
+    from clm.jobs.supervisor import to_be_resumed
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting the worker", total=None)
         try:
-            while not (run := application.runs.get(run_id)).state.over:
+            while not (run := application.runs.get(run_id)).state.over or to_be_resumed(run):
                 if run.progress:
                     shown = run.progress
                     bar.update(
@@ -79,8 +83,7 @@ def follow(application: Application, run_id: str) -> Run:
                     )
                 time.sleep(_POLL_SECONDS)
         except KeyboardInterrupt:
-            application.supervisor.stop(run_id, RunState.CANCELLED, "cancelled with Ctrl-C")
-            return application.runs.get(run_id)
+            return application.supervisor.cancel(run_id, "cancelled with Ctrl-C")
     application.supervisor.wait(run_id, 10)
     return run
 

@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 #: Fixed, so that the demo tells the same story every time.
 _START = datetime(2024, 3, 1, tzinfo=UTC)
 _REGIME_CHANGE = _START + timedelta(days=20)
-_HISTORY, _FUTURE = timedelta(days=120), timedelta(days=130)
-_AFTER_FIRST_RUN = timedelta(days=9)
-_AFTER_REGIME_CHANGE = timedelta(days=80)
+_HISTORY, _FUTURE = timedelta(days=120), timedelta(days=150)
+_AFTER_FIRST_RUN = timedelta(days=11)
+_AFTER_REGIME_CHANGE = timedelta(days=60)
+_WATCHED = timedelta(days=10)
 
 _INTRO = """\
 CLM demo: a model's life in seven steps.
 
-  real       HTTP, python-binance, candle store, features, XGBoost and LightGBM, evaluation, shadow replay,
-             promotion policy, SQL registry, the child process of every run
-  simulated  the market (seeded, with a learnable signal that turns its sign once) and the exchange's clock
+  real       HTTP, python-binance, candle store, features, XGBoost and LightGBM, evaluation, leakage
+             certificate, evidence ledger, live shadow, guard, SQL registry, the child process of every run
+  simulated  the market (seeded, with a learnable signal that turns its sign once) and the exchange's clock,
+             which is set forward by days; the shadow then makes up for every candle as of its own close
 """
 
 
@@ -71,8 +73,8 @@ def _walk(folder: Path) -> None:
     with ExchangeServer(market, clock) as exchange:
         settings = Settings.load(
             symbols=("BTCUSDT",), interval="15m", models=("xgboost", "lightgbm"), training_lookback_days=90,
-            holdout_days=10, purge_hours=6, shadow_test_hours=24, promotion_policy="threshold",
-            min_improvement_threshold=0.02, db_url=f"sqlite:///{folder / 'clm.db'}",
+            holdout_days=10, purge_hours=6, shadow_test_hours=24, promotion_policy="evidence",
+            min_improvement_threshold=0.02, live_shadow=False, db_url=f"sqlite:///{folder / 'clm.db'}",
             model_dir=folder / "models", data_dir=folder / "data", binance_url=exchange.url,
             schedule="off", log_level="warning",
             retrain_interval_days=7, training_preset="regularised", features="advanced",
@@ -84,35 +86,80 @@ def _walk(folder: Path) -> None:
 def _steps(application: Application, clock: ExchangeClock) -> None:
     _title(1, f"The exchange is up; its clock stands at {clock.now():%Y-%m-%d %H:%M} UTC")
     typer.echo(f"BTCUSDT 15m candles at {application.settings.binance_url}, {_HISTORY.days} days of history")
-
-    _title(2, "What needs training?")
     _show_triggers(application)
 
-    _title(3, "First cycle: candles → features → training → evaluation → shadow → promotion")
+    _title(2, "First cycle: candles → features → training → evaluation → certificate → shadow → promotion")
     _run(application)
-
-    _title(4, "Who answers now?")
     _show_champions(application)
 
     clock.advance(_AFTER_FIRST_RUN)
-    _title(5, f"{_AFTER_FIRST_RUN.days} days later a trigger fires; are the new models better?")
+    _watch(application)
+    _title(3, f"{_AFTER_FIRST_RUN.days} days later a trigger fires; are the new models better?")
     _show_triggers(application)
     _run(application)
 
     clock.set(_REGIME_CHANGE + _AFTER_REGIME_CHANGE)
     _title(
-        6, f"The market turned its sign on {_REGIME_CHANGE:%Y-%m-%d}; {_AFTER_REGIME_CHANGE.days} days later"
+        4, f"The signal turned its sign on {_REGIME_CHANGE:%Y-%m-%d}; {_AFTER_REGIME_CHANGE.days} days later"
     )
+    _watch(application)
     _show_triggers(application)
     _run(application)
 
-    _title(7, "Who answers now, and is the registry sound?")
+    _title(5, "The live shadow goes on: a forecast and a bet per candle, a decision when it is due")
+    clock.advance(_WATCHED)
+    _watch(application)
     _show_champions(application)
+
+    _title(6, "Somebody promotes a worse version by hand; the guard lets the replaced champion forecast on")
+    _plant(application)
+    clock.advance(_WATCHED)
+    _watch(application)
+
+    _title(7, "Who answers now, is the registry sound, and can the decisions be trusted?")
+    _show_champions(application)
+    _check(application)
+
+
+def _watch(application: Application) -> None:
+    """The live shadow over everything since the last look."""
+    tick = application.live_shadow(lambda alert: None, rehearsal=True).tick()
+    typer.echo(
+        f"live shadow until {tick.now:%Y-%m-%d %H:%M} UTC: {tick.forecasts:,} forecasts, "
+        f"{tick.scored:,} scored"
+    )
+    for decision in tick.decisions:
+        typer.echo(
+            f"{decision.outcome:<8} {decision.model_type} {decision.candidate_version} ({decision.label}): "
+            f"{decision.reason}"
+        )
+
+
+def _plant(application: Application) -> None:
+    """The very first version, made before the signal turned: the guard is to take it back."""
+    series, model_type = application.series[0], application.models[0]
+    registry = application.registry.for_series(series)
+    first = registry.get_model_history(model_type, limit=100)[-1]
+    active = registry.get_active(model_type)
+    if active is None or active.version == first.version:
+        typer.echo(f"{model_type} {first.version} still reigns: nothing worse to promote")
+        return
+    application.promote_by_hand(series, model_type, first.version)
+    typer.echo(f"clm promote {model_type} {first.version}: it answers now instead of {active.version}")
+
+
+def _check(application: Application) -> None:
+    from clm.core.recompute import recompute
+
     findings = application.registry.verify()
     for finding in findings:
         typer.echo(f"{finding.severity}: {finding.problem}")
     if not findings:
         typer.echo("Every registered version is present, intact and loadable.")
+    registry = application.registry.for_series(application.series[0])
+    decided = [d for d in registry.get_decisions(limit=500) if d.inputs]
+    same = sum(recompute(registry, decision).same for decision in decided)
+    typer.echo(f"{same} of {len(decided)} decisions recompute from the stored rows to the last bit.")
 
 
 def _title(number: int, text: str) -> None:
@@ -120,7 +167,7 @@ def _title(number: int, text: str) -> None:
 
 
 def _run(application: Application) -> None:
-    from clm.core.domain import RunRequest
+    from clm.core.runs import RunRequest
 
     run = application.supervisor.submit(RunRequest(requested_by="cli"))
     finished = follow(application, run.run_id)
@@ -128,10 +175,6 @@ def _run(application: Application) -> None:
         typer.echo(f"run {finished.run_id} {finished.state}: {finished.error}", err=True)
         raise typer.Exit(1)
     print_report(finished.report)
-    promoted = finished.report["promoted_models"]
-    kept = [model for model in finished.report["models_trained"] if model not in promoted]
-    if kept:
-        typer.echo(f"Not proven better, not promoted: {', '.join(kept)}. The champions stay.")
 
 
 def _show_triggers(application: Application) -> None:

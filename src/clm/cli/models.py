@@ -16,8 +16,10 @@ from clm.cli.output import (
     print_json,
     print_table,
 )
+from clm.cli.trail import on_record
 
 if TYPE_CHECKING:
+    from clm.bootstrap import Application
     from clm.core.domain import ModelArtifact
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="xgboost, lightgbm, …")]
@@ -85,31 +87,50 @@ def promote(
     version: VersionArgument,
     symbol: Symbol = None,
     interval: Interval = None,
+    uncertified: Annotated[
+        bool, typer.Option("--uncertified", help="Even without a leakage certificate.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a version the champion by hand; its file is verified first."""
+    asked = {"model": model, "version": version, "symbol": symbol, "interval": interval}
     with open_application() as application:
-        registry = application.registry.for_series(application.find_series(symbol, interval))
-        _show(registry.promote(model, version), "is now the champion", as_json)
+        with on_record(application, "clm promote", **asked, uncertified=uncertified) as came_to:
+            series = application.find_series(symbol, interval)
+            promoted = application.promote_by_hand(series, model, version, uncertified=uncertified)
+            came_to(f"version={promoted.version}")
+        _show(promoted, "is now the champion", as_json)
 
 
 def rollback(
     model: ModelArgument, symbol: Symbol = None, interval: Interval = None, as_json: Json = False
 ) -> None:
     """Retire the champion and bring back the version it replaced."""
+    asked = {"model": model, "symbol": symbol, "interval": interval}
     with open_application() as application:
-        registry = application.registry.for_series(application.find_series(symbol, interval))
-        _show(registry.rollback(model, reason="by hand, on the command line"), "is champion again", as_json)
+        with on_record(application, "clm rollback", **asked) as came_to:
+            series = application.find_series(symbol, interval)
+            back = application.roll_back_by_hand(series, model, "by hand, on the command line")
+            came_to(f"version={back.version}")
+        _show(back, "is champion again", as_json)
 
 
-def verify(as_json: Json = False) -> None:
+def verify(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Set aside what is damaged, let the last good version answer.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check every registered version: file present, intact, loadable; every row consistent."""
     with open_application() as application:
+        mended = _mend(application) if fix else []
         findings = application.registry.verify()
     problems = [finding for finding in findings if finding.severity == "error"]
     if as_json:
-        print_json({"ok": not problems, "findings": findings})
+        print_json({"ok": not problems, "mended": mended, "findings": findings})
     else:
+        for sentence in mended:
+            typer.echo(f"mended: {sentence}")
         rows = [(f.severity, f.series, f.model_type, f.version, f.problem) for f in findings]
         columns = ("", "series", "model", "version", "finding")
         print_table("Registry", columns, rows, "Every version is present, intact and loadable.")
@@ -117,14 +138,11 @@ def verify(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def db_upgrade() -> None:
-    """Create the database's tables or bring them up to date."""
-    from clm.registry.migrate import upgrade
-    from clm.settings import Settings, mask_url
-
-    settings = Settings.load()
-    revision = upgrade(settings.db_url)
-    typer.echo(f"{mask_url(settings.db_url)} is at revision {revision}")
+def _mend(application: Application) -> list[str]:
+    with on_record(application, "clm verify --fix") as came_to:
+        mended = application.mend()
+        came_to(f"mended={len(mended)}")
+    return mended
 
 
 def _show(artifact: ModelArtifact, what: str, as_json: bool) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from clm.bootstrap import Application
+    from clm.core.domain import Progress
     from clm.core.errors import ClmError
 
 _WIDTH_OF_A_PIPE = 140
@@ -43,17 +45,38 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
     from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     lines = list(rows)
     if not lines:
         typer.echo(empty)
         return
-    table = Table(*columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    # What names a line is shown whole; the longer cells after it wrap.
+    heads = [Column(name, no_wrap=position < 2) for position, name in enumerate(columns)]
+    table = Table(*heads, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for line in lines:
         table.add_row(*(shown(cell) for cell in line))
     # A pipe or a file has no width of its own to fit into.
     Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE).print(table)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar on standard error, gone when left: call it with what has been done."""
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TaskProgressColumn(),
+        progress.TimeElapsedColumn(),
+    )  # fmt: skip
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("opening the database", total=None)
+
+        def tell(step: Progress) -> None:
+            bar.update(task, total=step.total, completed=step.done, description=step.message)
+
+        yield tell
 
 
 def shown(cell: object) -> str:
@@ -69,6 +92,14 @@ def shown(cell: object) -> str:
             return f"{cell:.6g}"
         case _:
             return str(cell)
+
+
+def require_within(option: str, value: float, low: float, high: float) -> None:
+    """Raises BadInput for a number outside of what an option takes; `nan` is outside of everything."""
+    from clm.core.errors import BadInput
+
+    if not low <= value <= high:
+        raise BadInput(option, value, f"a number from {low:,g} to {high:,g}")
 
 
 def percent(value: float | None, digits: int = 2) -> str | None:

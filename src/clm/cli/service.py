@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from clm.cli.output import require_within
+
+if TYPE_CHECKING:
+    from clm.bootstrap import Application
+
+_HAND_OVER_SECONDS = 0.0005
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
+#: Seconds for answers under way when the service is told to stop; runs have their own grace.
+_LAST_ANSWERS = 3
 
 
 def serve(
@@ -21,27 +29,44 @@ def serve(
 
     from clm.api.app import create_app
     from clm.bootstrap import Application
-    from clm.core.errors import InvalidSetting
     from clm.jobs.schedule import cron_trigger
     from clm.settings import Settings
     from clm.telemetry import set_up_logging
 
     given = {"host": host, "port": port}
     settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
-    if settings.host not in _LOOPBACK:
-        raise InvalidSetting(
-            "CLM_HOST", settings.host,
-            f"{', '.join(_LOOPBACK)}: the routes have no access control yet; put a proxy that has in front",
-        )  # fmt: skip
     if settings.schedule != "off":
         cron_trigger(settings.schedule)
     set_up_logging(settings.log_level, settings.log_format)
     application = Application(settings, interactive=True)
-    application.registry.open()
-    typer.echo(f"CLM on http://{settings.host}:{settings.port}/docs (Ctrl-C stops it)", err=True)
+    application.registry.database.open()
+    # Threads that look after things in the background must not hold up an answer: they hand over sooner.
+    sys.setswitchinterval(_HAND_OVER_SECONDS)
+    refuse_open_doors(application)
+    typer.echo(f"CLM on http://{_in_url(settings.host)}:{settings.port}/docs (Ctrl-C stops it)", err=True)
     uvicorn.run(
-        create_app(application), host=settings.host, port=settings.port, log_level="warning", access_log=False
-    )
+        create_app(application), host=settings.host, port=settings.port, log_level="warning",
+        access_log=False, server_header=False, timeout_graceful_shutdown=_LAST_ANSWERS,
+        proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=list(settings.trusted_proxies),
+    )  # fmt: skip
+
+
+def refuse_open_doors(application: Application) -> None:
+    """Raises InvalidSetting where others could reach a service that has no key."""
+    from clm.api.hosts import is_loopback
+    from clm.core.errors import InvalidSetting
+
+    host = application.settings.host
+    if not is_loopback(host) and not application.keys.ring().keys:
+        raise InvalidSetting(
+            "CLM_HOST", host,
+            "127.0.0.1, localhost or ::1 as long as there is no key; make one with `clm keys add NAME --role "
+            "admin`, or set CLM_API_KEY",
+        )  # fmt: skip
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def exchange(
@@ -55,12 +80,12 @@ def exchange(
     signal: Annotated[float, typer.Option(help="Attainable R² of the simulated signal, 0.02 = 2 %.")] = 0.02,
     regime_change: Annotated[
         list[datetime] | None,
-        typer.Option(formats=_TIMES, help="When the signal turns its sign, UTC; repeatable."),
+        typer.Option(formats=TIMES, help="When the signal turns its sign, UTC; repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the simulated market and the fault plan.")] = 0,
     start_time: Annotated[
         datetime | None,
-        typer.Option(formats=_TIMES, help="The exchange's clock begins here, UTC; default: now."),
+        typer.Option(formats=TIMES, help="The exchange's clock begins here, UTC; default: now."),
     ] = None,
     speed: Annotated[float, typer.Option(help="Exchange seconds per second; 0: stands still.")] = 1.0,
     latency: Annotated[float, typer.Option(help="Seconds added to every answer.")] = 0.0,
@@ -79,7 +104,14 @@ def exchange(
     from clm.exchange.server import ExchangeServer
     from clm.exchange.simulate import simulate_market
 
-    begin = _in_utc(start_time) if start_time is not None else datetime.now(UTC)
+    for option, value, low, high in (
+        ("--days", days, 1, 3660), ("--speed", speed, 0, 1e6), ("--latency", latency, 0, 3600),
+        ("--seed", seed, 0, 2**63), ("--weight-limit", weight_limit, 0, 10**9), ("--port", port, 0, 65535),
+    ):  # fmt: skip
+        require_within(option, value, low, high)
+    begin = in_utc(start_time) if start_time is not None else datetime.now(UTC)
+    if not 1990 <= begin.year <= 2200:
+        raise BadInput("--start-time", f"{begin:%Y-%m-%d}", "a time from 1990 to 2200")
     if (replay is None) == (not simulate):
         raise BadInput("--replay, --simulate", "both" if simulate else "neither", "exactly one of the two")
     if replay is not None:
@@ -88,7 +120,7 @@ def exchange(
         market = simulate_market(
             tuple(name.strip() for name in symbols.split(",") if name.strip()), interval,
             start=begin - timedelta(days=days), end=begin + timedelta(days=days), seed=seed, signal=signal,
-            regime_changes=tuple(_in_utc(moment) for moment in regime_change or ()),
+            regime_changes=tuple(in_utc(moment) for moment in regime_change or ()),
         )  # fmt: skip
     server = ExchangeServer(
         market, ExchangeClock(begin, speed), faults=FaultPlan.parse(faults, seed=seed), latency=latency,
@@ -104,7 +136,7 @@ def exchange(
     server.serve_forever()
 
 
-def _in_utc(moment: datetime) -> datetime:
+def in_utc(moment: datetime) -> datetime:
     """A time given without a zone is UTC."""
     from datetime import UTC
 

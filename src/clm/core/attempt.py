@@ -1,21 +1,25 @@
-"""One model's way through a cycle: evaluation fit → holdout → refit → shadow → decision → promotion."""
+"""One model's way through a cycle: judge the recipe → certify → refit → shadow → evidence → decision."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import pandas as pd
 
-from clm.core import plugins
+from clm.core import plugins, scoring
+from clm.core.alert import Alarm
+from clm.core.book import Forecast, Source
+from clm.core.bookkeeper import Bookkeeper
+from clm.core.certificate import Certificate, Truncation, certify, shuffled_labels
 from clm.core.domain import (
+    TARGET,
     Comparison,
     Decision,
     EvaluationResult,
     ModelArtifact,
-    Outcome,
     Series,
     ShadowTestResult,
     candles_fingerprint,
@@ -23,25 +27,34 @@ from clm.core.domain import (
     utc,
     version_name,
 )
-from clm.core.errors import InsufficientData
+from clm.core.errors import InsufficientData, TrainingFailed
+from clm.core.origin import Origin, used_candles
 from clm.core.policy import MIN_COMPARED, Case, PromotionPolicy
-from clm.core.protocols import ModelEvaluator, ModelRegistry, ModelTrainer, ShadowTester, TrainedModel
+from clm.core.profile import Profile
+from clm.core.protocols import ModelEvaluator, ModelTrainer, ShadowTester, TrainedModel
+from clm.core.reign import Reign, reign_of
 from clm.core.timeline import Timeline, TimelineRule
+from clm.core.verdict import carry_out, with_inputs
 
 #: Called with the step begun and a sentence about it.
 Say = Callable[[str, str], None]
-STEPS = ("evaluation fit", "holdout", "refit", "shadow", "decision")
+STEPS = ("evaluation fit", "holdout", "canary", "refit", "shadow", "decision")
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What all models of one cycle share: computed once. now: the exchange's moment the cycle began."""
+    """What all models of one cycle share: computed once. now: the exchange's moment the cycle began.
+
+    variance: σ̂² known at each candle's close. truncation: what cutting off the future did to the features.
+    """
 
     series: Series
     now: datetime
     timeline: Timeline
     candles: pd.DataFrame
     features: pd.DataFrame
+    variance: pd.Series
+    truncation: Truncation
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,18 @@ class Attempted:
     evaluations: tuple[EvaluationResult, ...]
     shadow: ShadowTestResult
     decision: Decision
+    candidate: ModelArtifact
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The recipe on hours it was not trained on; compared with the champion where there are such hours."""
+
+    fit: pd.DataFrame
+    evaluation: EvaluationResult
+    beside: EvaluationResult | None
+    comparison: Comparison | None
+    canary: EvaluationResult | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +85,46 @@ class ModelAttempt:
     trainer: ModelTrainer
     evaluator: ModelEvaluator
     shadow_tester: ShadowTester
-    registry: ModelRegistry
+    keeper: Bookkeeper
     policy: PromotionPolicy
     rule: TimelineRule
+    alarm: Alarm
 
     def run(self, model_type: str, material: Material, say: Say) -> Attempted:
-        """Train, judge, store, decide, and promote where the policy says so.
+        """Train, judge, certify, store, decide, and promote where the policy says so.
 
         Raises what its parts raise; whatever is raised, the champion stays, unless its successor was
         promoted in full.
         """
-        champion = self.registry.get_active(model_type)
-        champion_model = self.registry.load_model(champion) if champion else None
+        registry = self.keeper.registry
+        names = [column for column in material.features.columns if column != TARGET]
+        found = reign_of(registry, model_type, names, material.now, self.alarm, self.policy.guard_hours)
+        reign, champion = found if found is not None else (None, None)
 
-        evaluation = self._judge_recipe(model_type, material, say)
-        evaluations: tuple[EvaluationResult, ...] = (evaluation,)
-        comparison = None
-        if champion is not None and champion_model is not None:
-            beside = self._judge_champion(champion, champion_model, material)
-            if beside is not None:
-                comparison = self.evaluator.compare_to_active(evaluation, beside)
-                evaluations = (evaluation, beside)
-
-        saved = self._refit_and_save(model_type, material, evaluation, champion, say)
+        judged = self._judge(model_type, material, reign, champion, say)
+        saved = self._refit_and_save(model_type, material, judged, reign, say)
         # What is judged from here on is what was stored, read back: an artifact that does not load fails now.
-        candidate_model = self.registry.load_model(saved)
+        candidate = registry.load_model(saved)
         hours = self.rule.shadow.total_seconds() / 3600
         say("shadow", f"replaying {model_type} over the last {hours:g} hours")
         shadow = self.shadow_tester.run_shadow_test(
-            model_type, candidate_model, champion_model, hours, features=material.features
+            model_type, candidate, champion, hours, features=material.features
         )
         say("decision", f"deciding about {model_type} {saved.version}")
-        decision = self._decide(saved, champion, evaluation, comparison, shadow, material.now)
-        return Attempted(evaluations, shadow, decision)
+        self._record((saved, candidate), (reign, champion), judged, material)
+        decision = self._decide(saved, reign, judged, shadow, material.now)
+        evaluations = (judged.evaluation,) if judged.beside is None else (judged.evaluation, judged.beside)
+        return Attempted(evaluations, shadow, decision, saved)
 
-    def _judge_recipe(self, model_type: str, material: Material, say: Say) -> EvaluationResult:
-        """The recipe fitted before the holdout, scored on it."""
+    def _judge(
+        self,
+        model_type: str,
+        material: Material,
+        reign: Reign | None,
+        champion: TrainedModel | None,
+        say: Say,
+    ) -> Judged:
+        """The recipe fitted before the holdout, scored on it; once more with shuffled labels."""
         timeline, step = material.timeline, material.series.step
         fit, holdout = (window.rows(material.features, step) for window in (timeline.fit, timeline.holdout))
         if len(holdout) < MIN_COMPARED:
@@ -105,90 +134,176 @@ class ModelAttempt:
                 f"{MIN_COMPARED} are needed to evaluate on"
             )
         say("evaluation fit", f"training {model_type} on {len(fit):,} candles")
-        judged = self.trainer.train(model_type, fit)
+        recipe = self.trainer.train(model_type, fit)
         say("holdout", f"evaluating {model_type} on {len(holdout):,} candles it never saw")
-        return self.evaluator.evaluate(judged, holdout, model_type)
+        evaluation = self.evaluator.evaluate(recipe, holdout, model_type)
+        beside = self._judge_champion(reign, champion, material) if reign and champion else None
+        comparison = self.evaluator.compare_to_active(evaluation, beside) if beside else None
+        say("canary", f"training {model_type} on shuffled labels: it must not beat forecasting zero")
+        canary = self._canary(model_type, fit, holdout)
+        return Judged(fit, evaluation, beside, comparison, canary)
 
     def _judge_champion(
-        self, champion: ModelArtifact, model: TrainedModel, material: Material
+        self, reign: Reign, champion: TrainedModel, material: Material
     ) -> EvaluationResult | None:
         """The champion on the holdout hours after its own training end; None when there are none yet."""
-        window = material.timeline.out_of_sample(champion.train_end)
+        window = material.timeline.out_of_sample(reign.champion.train_end)
         unseen = window.rows(material.features, material.series.step)
         if unseen.empty:
             return None
-        return self.evaluator.evaluate(model, unseen, champion.model_type, role="champion")
+        return self.evaluator.evaluate(champion, unseen, reign.champion.model_type, role="champion")
+
+    def _canary(self, model_type: str, fit: pd.DataFrame, holdout: pd.DataFrame) -> EvaluationResult | None:
+        try:
+            model = self.trainer.train(model_type, shuffled_labels(fit, seed=len(fit)))
+        except TrainingFailed:
+            # No tree found a split in noise: it would forecast zero.
+            return None
+        return self.evaluator.evaluate(model, holdout, model_type, role="canary")
 
     def _refit_and_save(
-        self,
-        model_type: str,
-        material: Material,
-        evaluation: EvaluationResult,
-        champion: ModelArtifact | None,
-        say: Say,
+        self, model_type: str, material: Material, judged: Judged, reign: Reign | None, say: Say
     ) -> ModelArtifact:
         """The candidate: the same recipe on everything up to the shadow window, and where it came from."""
-        refit = material.timeline.refit.rows(material.features, material.series.step)
+        timeline = material.timeline
+        refit = timeline.refit.rows(material.features, material.series.step)
         say("refit", f"training {model_type} on {len(refit):,} candles")
         model = self.trainer.train(model_type, refit)
         params = dict(model.params)
         seed = int(params.pop("seed", 0))
         schema = fingerprint(*model.feature_names)
         recipe = fingerprint(model_type, schema, json.dumps(params, sort_keys=True), repr(self.rule))
-        closes = pd.DatetimeIndex(material.candles.index) + material.series.step
-        used = material.candles.loc[closes <= pd.Timestamp(material.timeline.refit.end)]
-        gain = evaluation.metrics.get("r2")
+        used = used_candles(material.candles, timeline.refit.end, material.series.step)
+        origin = Origin.of(
+            now=material.now, rule=self.rule, used=used, step=material.series.step, rows=refit, model=model
+        )
+        gain = judged.evaluation.metrics.get("r2")
         worse = gain is not None and gain < 0
-        return self.registry.save_model(
+        return self.keeper.registry.save_model(
             ModelArtifact(
                 series=material.series,
                 model_type=model_type,
                 version=version_name(material.now),
                 trained_at=material.now,
                 train_start=utc(pd.DatetimeIndex(refit.index)[0]),
-                train_end=material.timeline.refit.end,
+                train_end=timeline.refit.end,
                 training_samples=len(refit),
-                metrics=evaluation.metrics,
+                metrics=judged.evaluation.metrics,
                 params=params,
                 seed=seed,
                 recipe_id=recipe[:16],
                 feature_schema_hash=schema,
                 data_fingerprint=candles_fingerprint(used),
                 library_versions=plugins.model_family(model_type).library_versions(),
-                parent_version=champion.version if champion else None,
+                parent_version=reign.champion.version if reign else None,
                 notes=f"worse than forecasting zero on its holdout (R² {gain:+.3%})" if worse else "",
+                certificate=self._certificate(material, judged, refit).to_json(),
+                profile=Profile.of(refit[[*model.feature_names]]).to_json(),
+                origin=origin.to_json(),
                 model=model,
             )
         )
 
+    def _certificate(self, material: Material, judged: Judged, refit: pd.DataFrame) -> Certificate:
+        step, shadow = material.series.step, material.timeline.shadow
+        label = (1 + self.rule.horizon) * step
+        gaps = [_first(judged.evaluation.times) + step - (_last(judged.fit.index) + label)]
+        replayed = shadow.rows(material.features, step)
+        if not replayed.empty:
+            gaps.append(_first(replayed.index) + step - (_last(refit.index) + label))
+        return certify(
+            timeline=material.timeline,
+            train_start=utc(pd.DatetimeIndex(refit.index)[0]),
+            gap=min(gaps),
+            compared_candles=judged.comparison.hours if judged.comparison else None,
+            truncation=material.truncation,
+            holdout=judged.evaluation,
+            canary=judged.canary,
+        )
+
+    def _record(
+        self,
+        candidate: tuple[ModelArtifact, TrainedModel],
+        champion: tuple[Reign | None, TrainedModel | None],
+        judged: Judged,
+        material: Material,
+    ) -> None:
+        """Out-of-sample forecasts of candidate and champion into the book: holdout, then replayed shadow."""
+        replay = material.timeline.shadow.rows(material.features, material.series.step)
+        forecasts = _of_result(candidate[0], judged.evaluation, material)
+        forecasts += _of_rows(*candidate, replay, material)
+        reign, model = champion
+        if reign is not None and model is not None:
+            if judged.beside is not None:
+                forecasts += _of_result(reign.champion, judged.beside, material)
+            forecasts += _of_rows(reign.champion, model, replay, material)
+        self.keeper.registry.book.record_forecasts(forecasts)
+
     def _decide(
         self,
         candidate: ModelArtifact,
-        champion: ModelArtifact | None,
-        evaluation: EvaluationResult,
-        comparison: Comparison | None,
+        reign: Reign | None,
+        judged: Judged,
         shadow: ShadowTestResult,
         now: datetime,
     ) -> Decision:
         """The policy's word, carried out and on record."""
+        standing, duel = None, None
+        if reign is not None:
+            duel = self.keeper.challenge(reign, candidate)
+            self.keeper.feed(duel)
+            standing = self.keeper.standing(duel, reign, self.policy, now, None)
         case = Case(
             model_type=candidate.model_type,
             candidate_version=candidate.version,
-            champion_version=champion.version if champion else None,
-            evaluation=evaluation,
-            comparison=comparison,
+            champion_version=reign.champion.version if reign else None,
+            as_of=now,
+            metrics=candidate.metrics,
+            certificate=candidate.certificate,
+            comparison=judged.comparison,
             shadow=shadow,
+            standing=standing,
         )
-        decision = replace(self.policy.decide(case), decided_at=now)
-        if decision.outcome is Outcome.PROMOTE:
-            self.registry.promote(
-                candidate.model_type,
-                candidate.version,
-                expected_active=case.champion_version,
-                check_expected=True,
-                decision=decision,
-                at=now,
-            )
-        else:
-            self.registry.record_decision(decision)
+        decision = with_inputs(self.policy.decide(case), case, duel, self.policy, self.rule)
+        carry_out(self.keeper.registry, self.policy, decision, candidate)
         return decision
+
+
+def _of_result(artifact: ModelArtifact, result: EvaluationResult, material: Material) -> list[Forecast]:
+    variance = material.variance.loc[result.times].to_numpy()
+    rows = zip(result.times, result.forecast, result.actual, variance, strict=True)
+    return [
+        _scored(artifact, Source.HOLDOUT, utc(time), float(p), float(r), float(v), material.now)
+        for time, p, r, v in rows
+    ]
+
+
+def _of_rows(
+    artifact: ModelArtifact, model: TrainedModel, rows: pd.DataFrame, material: Material
+) -> list[Forecast]:
+    if rows.empty:
+        return []
+    forecast = scoring.forecasts(model, rows, artifact.version)
+    variance = material.variance.loc[rows.index].to_numpy()
+    each = zip(pd.DatetimeIndex(rows.index), forecast, scoring.outcomes(rows), variance, strict=True)
+    return [
+        _scored(artifact, Source.REPLAY, utc(time), float(p), float(r), float(v), material.now)
+        for time, p, r, v in each
+    ]
+
+
+def _scored(
+    artifact: ModelArtifact, source: Source, time: datetime, p: float, r: float, v: float, now: datetime
+) -> Forecast:
+    return Forecast(
+        model_type=artifact.model_type, version=artifact.version, open_time=time, source=source,
+        forecast=p, variance=v, made_at=now, actual=r, scored_at=now,
+    )  # fmt: skip
+
+
+def _first(index: pd.Index) -> datetime:
+    return utc(pd.DatetimeIndex(index)[0])
+
+
+def _last(index: pd.Index) -> datetime:
+    return utc(pd.DatetimeIndex(index)[-1])

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from clm.core.protocols import TrainedModel
 
 FloatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
+FloatMatrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+#: One candle's features, of shape (n_features,).
+FeatureRow = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 #: Columns of a candle frame besides its index `open_time`.
 CANDLE_COLUMNS = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_base", "trades")
@@ -37,6 +40,10 @@ INTERVALS: Mapping[str, timedelta] = {
     "2h": timedelta(hours=2), "4h": timedelta(hours=4), "6h": timedelta(hours=6),
     "8h": timedelta(hours=8), "12h": timedelta(hours=12), "1d": timedelta(days=1),
 }  # fmt: skip
+
+
+#: How an exchange's market is named.
+SYMBOL = r"[A-Z0-9]{2,20}"
 
 
 class ModelType(StrEnum):
@@ -57,22 +64,6 @@ class VersionStatus(StrEnum):
     RETIRED = "RETIRED"
 
 
-class RunState(StrEnum):
-    """QUEUED → RUNNING → one of the four ends."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"
-
-    @property
-    def over(self) -> bool:
-        """Nothing more will happen to a run in this state."""
-        return self not in (RunState.QUEUED, RunState.RUNNING)
-
-
 class Outcome(StrEnum):
     """What a decision says of a candidate."""
 
@@ -89,7 +80,7 @@ class Series:
     interval: str
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Z0-9]{2,20}", self.symbol):
+        if not re.fullmatch(SYMBOL, self.symbol):
             raise BadInput("symbol", self.symbol, "2 to 20 capital letters and digits, such as BTCUSDT")
         if self.interval not in INTERVALS:
             raise UnknownInterval("interval", self.interval, ", ".join(INTERVALS))
@@ -110,6 +101,9 @@ class ModelArtifact:
     model: the trained model while in memory, None when only the registry row was read (see
     `ModelRegistry.load_model`). train_start, train_end: first candle used and the moment the last label
     used became known. training_samples: rows. metrics: on the holdout, see `EvaluationResult.metrics`.
+    replaced_version: the champion it took over from. certificate, profile, origin: see the modules of
+    `clm.core` that are called so; None: none. quarantined_at, quarantine_reason: its file was found missing
+    or altered. pruned_at: its file was put away by retention; the row and its evidence stay.
     """
 
     series: Series
@@ -133,6 +127,13 @@ class ModelArtifact:
     artifact_sha256: str | None = None
     promoted_at: datetime | None = None
     retired_at: datetime | None = None
+    replaced_version: str | None = None
+    certificate: Mapping[str, Any] | None = None
+    quarantined_at: datetime | None = None
+    quarantine_reason: str | None = None
+    pruned_at: datetime | None = None
+    profile: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    origin: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     model: TrainedModel | None = field(default=None, repr=False, compare=False)
 
 
@@ -207,7 +208,11 @@ class ShadowTestResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What was decided about a candidate, by which rule, and why, in words and in numbers."""
+    """What was decided about a candidate, by which rule, and why, in words and in numbers.
+
+    inputs: what `clm.core.recompute` needs besides stored rows to decide the same again; empty where a human
+    decided. decision_id: set once stored.
+    """
 
     model_type: str
     candidate_version: str
@@ -219,6 +224,8 @@ class Decision:
     numbers: Mapping[str, float | int | str | None] = field(default_factory=dict)
     decided_by: str = "policy"
     decided_at: datetime | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    decision_id: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,36 +256,6 @@ class RetrainReport:
     decisions: tuple[Decision, ...] = ()
     failed_models: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
-    """What somebody asked for. None: all configured ones. requested_by: rest, schedule, cli, python."""
-
-    models: tuple[str, ...] | None = None
-    symbols: tuple[str, ...] | None = None
-    force: bool = False
-    requested_by: str = "python"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One retraining run as stored. Times are the machine's: a run is a matter of this machine.
-
-    progress: JSON of the last `Progress`; report: JSON as `GET /status` shows it; error: a sentence.
-    """
-
-    run_id: str
-    state: RunState
-    request: RunRequest
-    created_at: datetime
-    started_at: datetime | None = None
-    heartbeat_at: datetime | None = None
-    finished_at: datetime | None = None
-    owner: str = ""
-    progress: Mapping[str, Any] = field(default_factory=dict)
-    report: Mapping[str, Any] | None = None
-    error: str | None = None
 
 
 def utc(moment: datetime | pd.Timestamp) -> datetime:

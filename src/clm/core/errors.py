@@ -11,8 +11,15 @@
     │   ├── InvalidCandles · InsufficientData · SchemaMismatch
     │   └── ArtifactMissing · ArtifactCorrupt
     ├── Conflict                the state of the world forbids it
-    │   ├── ChampionChanged · RunInProgress · VersionExists · DatabaseTooNew · IllegalTransition
-    ├── NotFound                VersionNotFound · RunNotFound
+    │   ├── ChampionChanged · EvidenceMoved · RunInProgress · VersionExists · DatabaseTooNew
+    │   ├── DatabaseTooOld · NotEmpty
+    │   ├── IllegalTransition · NotCertified · LeaseLost
+    │   ├── SlotTaken · KeyExists
+    │   ├── NotExplainable · NotReproducible
+    │   └── ExperimentOpen · ExperimentOver · VersionUnfit
+    ├── NotFound                VersionNotFound · RunNotFound · DecisionNotFound · KeyNotFound
+    │                           ExperimentNotFound
+    ├── AccessDenied            who asks has no role that covers it
     └── PermanentError          will not work until somebody mends something
         ├── ExchangeRejected        the exchange refused the request for another reason
         ├── TrainingFailed
@@ -131,6 +138,14 @@ class ChampionChanged(Conflict):
     """Another promotion came first: the champion compared against is no longer the champion."""
 
 
+class EvidenceMoved(Conflict):
+    """Another process bet on these candles first; nothing was stored twice."""
+
+
+class NotCertified(Conflict):
+    """The version has no leakage certificate, so it is not promoted."""
+
+
 class RunInProgress(Conflict):
     """One run at a time; `run_id` is the one under way."""
 
@@ -139,8 +154,36 @@ class RunInProgress(Conflict):
         self.run_id = run_id
 
 
+class SlotTaken(Conflict):
+    """Another process has done, or is doing, what this slot of a schedule is for."""
+
+
+class LeaseLost(Conflict):
+    """The run was given to another process, or ended by somebody: this process may not write any more."""
+
+
 class VersionExists(Conflict):
     """The version is registered already."""
+
+
+class KeyExists(Conflict):
+    """A key of this name exists, or existed: the audit trail names it."""
+
+
+class ExperimentOpen(Conflict):
+    """One experiment at a time per series and model type; `experiment_id` is the one that is open."""
+
+    def __init__(self, experiment_id: str, of: str) -> None:
+        super().__init__(f"an experiment of {of} is open already: {experiment_id}")
+        self.experiment_id = experiment_id
+
+
+class ExperimentOver(Conflict):
+    """The experiment has ended: there is nothing to stop."""
+
+
+class VersionUnfit(Conflict):
+    """The version cannot forecast: its file, or the features it needs, are not there."""
 
 
 class IllegalTransition(Conflict):
@@ -151,6 +194,22 @@ class DatabaseTooNew(Conflict):
     """The database was written by a newer CLM."""
 
 
+class DatabaseTooOld(Conflict):
+    """The database was written by an older CLM, and is not to be changed by the way."""
+
+
+class NotEmpty(Conflict):
+    """What is to be filled holds something already."""
+
+
+class NotExplainable(Conflict):
+    """The model, or the version, cannot say what its forecasts are made of."""
+
+
+class NotReproducible(Conflict):
+    """Of this version nothing is stored that it could be made from again."""
+
+
 class NotFound(ClmError, LookupError):
     """There is no such thing."""
 
@@ -159,8 +218,29 @@ class VersionNotFound(NotFound):
     """No such version of this model type and series."""
 
 
+class DecisionNotFound(NotFound):
+    """No decision has this id."""
+
+
 class RunNotFound(NotFound):
     """No run has this id."""
+
+
+class ExperimentNotFound(NotFound):
+    """No experiment has this id."""
+
+
+class KeyNotFound(NotFound):
+    """No key in force has this name."""
+
+
+class AccessDenied(ClmError):
+    """Who asks may not do this. known: they showed a valid key, whose role does not cover it."""
+
+    def __init__(self, message: str, needed: str, *, known: bool) -> None:
+        super().__init__(message)
+        self.needed = needed
+        self.known = known
 
 
 class PermanentError(ClmError):

@@ -8,10 +8,10 @@ forecasters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from math import exp, log
+from math import ceil, exp, log, log1p
 from typing import Any
 
 import numpy as np
@@ -26,27 +26,11 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 STAKES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 POOLED_STAKES = (1 / 4, 1 / 2, 1.0, 2.0)
 POOLED_FROM = 3
-#: Surprises count up to so many σ̂; the variance learns from up to so many squared.
+#: Surprises count up to so many σ̂.
 CLIP = 3.0
-VARIANCE_DECAY = 0.97
-VARIANCE_CLIP = 4.0
+#: Estimates of what is still needed beyond this are none.
+_IN_SIGHT = timedelta(days=3653)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def predictable_variance(returns: FloatArray, start: float) -> FloatArray:
-    """σ̂² of each candle as known before it: an EWMA of squared returns, each capped at 16 σ̂².
-
-    returns: shape (n,); start: σ̂² before the first. Result: shape (n,); each value is used first and updated
-    with its candle's return afterwards.
-    """
-    if not start > 0:
-        raise BadInput("start", start, "a positive variance")
-    known = np.empty(len(returns))
-    level = float(start)
-    for t, square in enumerate((returns**2).tolist()):
-        known[t] = level
-        level = VARIANCE_DECAY * level + (1 - VARIANCE_DECAY) * min(square, VARIANCE_CLIP**2 * level)
-    return known
 
 
 def gains(returns: Array, champion: Array, challenger: Array, variance: Array) -> tuple[Array, Array]:
@@ -101,7 +85,7 @@ class Ledger:
     """Wealth of a challenger against a champion; immutable, every bet makes a new one.
 
     A candle is bet on once, in time order: one at or before `last` changes nothing, a missing one is no bet.
-    log_wealth: per stake. total: Σ gain.
+    log_wealth: per stake. total: Σ gain; squares: Σ gain².
     """
 
     stakes: tuple[float, ...] = STAKES
@@ -109,6 +93,7 @@ class Ledger:
     last: datetime | None = None
     bets: int = 0
     total: float = 0.0
+    squares: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.log_wealth:
@@ -116,52 +101,68 @@ class Ledger:
 
     def after(self, bets: Iterable[Bet]) -> Ledger:
         """The ledger once these bets are settled, in time order whatever order they come in."""
-        fresh = {bet.time: bet for bet in bets if self.last is None or bet.time > self.last}
-        if not fresh:
+        ledger = self
+        for bet in sorted({bet.time: bet for bet in bets}.values()):
+            ledger = ledger.settle(bet)
+        return ledger
+
+    def settle(self, bet: Bet) -> Ledger:
+        """One bet more: log wealth grows by log(1 + min(λ, ½/B)·d) per stake λ.
+
+        One bet at a time and in plain floats, so that the last bit does not depend on how many came at once.
+        """
+        if self.last is not None and bet.time <= self.last:
             return self
-        ordered = [fresh[time] for time in sorted(fresh)]
-        gain = np.array([bet.gain for bet in ordered])
-        bound = np.array([bet.bound for bet in ordered])
-        grown = log_growth(gain, bound, self.stakes)
-        steps: list[list[float]] = grown.T.tolist()
-        return replace(
-            self,
-            log_wealth=tuple(map(_added, self.log_wealth, steps)),
-            last=ordered[-1].time,
-            bets=self.bets + len(ordered),
-            total=_added(self.total, gain.tolist()),
+        most = 0.5 / bet.bound if bet.bound > 0 else 0.0
+        return Ledger(
+            self.stakes,
+            tuple(
+                w + log1p(min(s, most) * bet.gain) for w, s in zip(self.log_wealth, self.stakes, strict=True)
+            ),
+            bet.time,
+            self.bets + 1,
+            self.total + bet.gain,
+            self.squares + bet.gain * bet.gain,
         )
 
     @property
     def log_e(self) -> float:
         """Log of the evidence E, the mean wealth over the stakes."""
-        top = max(self.log_wealth)
-        return top + log(sum(exp(w - top) for w in self.log_wealth) / len(self.log_wealth))
+        return _log_mean_exp(self.log_wealth)
 
     def exceeds(self, alpha: float, recipes: int = 1) -> bool:
         """E ≥ recipes/α: rejects "no better" at level α, at all times and for so many rivals at once."""
-        if not (0 < alpha < 1 and recipes >= 1):
-            raise BadInput("alpha, recipes", (alpha, recipes), "0 < alpha < 1 and at least one recipe")
-        return self.log_e >= log(recipes / alpha)
+        return self.log_e >= log_threshold(alpha, recipes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` turns into an equal ledger."""
         return {
             "stakes": list(self.stakes), "log_wealth": list(self.log_wealth), "bets": self.bets,
             "last": self.last.isoformat() if self.last else None, "total": self.total,
+            "squares": self.squares,
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Ledger:
         """The inverse of `to_json`."""
         last = datetime.fromisoformat(data["last"]) if data["last"] else None
-        return cls(tuple(data["stakes"]), tuple(data["log_wealth"]), last, data["bets"], data["total"])
+        return cls(
+            tuple(data["stakes"]), tuple(data["log_wealth"]), last, data["bets"], data["total"],
+            data["squares"],
+        )  # fmt: skip
+
+
+def log_threshold(alpha: float, recipes: int = 1) -> float:
+    """log(recipes/α): what log E must reach. Raises BadInput."""
+    if not (0 < alpha < 1 and recipes >= 1):
+        raise BadInput("alpha, recipes", (alpha, recipes), "0 < alpha < 1 and at least one recipe")
+    return log(recipes / alpha)
 
 
 def log_growth(gain: Array, bound: Array, stakes: Sequence[float]) -> Array:
-    """log(1 + min(λ, ½/B)·d) per bet and stake λ: shape (..., bets, stakes) from shape (..., bets).
+    """log(1 + min(λ, ½/B)·d) for many paths at once: shape (..., bets, stakes) from shape (..., bets).
 
-    Cut at ½/B no bet can lose more than half of its wealth.
+    Cut at ½/B no bet can lose more than half of its wealth. The growth `Ledger.settle` adds bet by bet.
     """
     most = np.divide(0.5, bound, out=np.full_like(bound, np.inf), where=bound > 0)
     staked = np.minimum(np.asarray(stakes), most[..., None])
@@ -173,43 +174,99 @@ def log_growth(gain: Array, bound: Array, stakes: Sequence[float]) -> Array:
 class Evidence:
     """Ledgers for a horizon of h candles: h of them take turns, so that no two bets of one ledger overlap.
 
-    step: length of a candle. E is the mean over the ledgers; for h = 1 it is the one ledger's.
+    step: length of a candle. E is the mean over the ledgers; for h = 1 it is the one ledger's. peak: the
+    highest log E ever, after any bet: by Ville's inequality this is what may be compared with 1/α. since:
+    when it last began at E = 1, itself or a predecessor whose remainder it took over; None: never mind.
     """
 
     step: timedelta
     ledgers: tuple[Ledger, ...]
+    peak: float = 0.0
+    since: datetime | None = None
 
     @classmethod
-    def start(cls, step: timedelta, horizon: int = 1, symbols: int = 1) -> Evidence:
-        """Nothing known yet: E = 1."""
+    def start(
+        cls,
+        step: timedelta,
+        horizon: int = 1,
+        symbols: int = 1,
+        log_purse: float = 0.0,
+        since: datetime | None = None,
+    ) -> Evidence:
+        """Nothing known yet: E = 1, or less where an earlier ledger has lost some of it (log_purse < 0)."""
         if horizon < 1 or symbols < 1:
             raise BadInput("horizon, symbols", (horizon, symbols), "at least 1 each")
-        return cls(step, (Ledger(stakes_for(symbols)),) * horizon)
+        if log_purse > 0:
+            raise BadInput("log_purse", log_purse, "at most 0: evidence against another champion is none")
+        stakes = stakes_for(symbols)
+        ledger = Ledger(stakes, (log_purse,) * len(stakes))
+        return cls(step, (ledger,) * horizon, log_purse, since)
+
+    def walk(self, bets: Iterable[Bet]) -> Iterator[tuple[Bet, Evidence]]:
+        """The evidence after each of these bets, in time order; a candle already bet on is left out."""
+        now = self
+        for bet in sorted({bet.time: bet for bet in bets}.values()):
+            if now.last is not None and bet.time <= now.last:
+                continue
+            turn = int((utc(bet.time) - _EPOCH) // self.step) % len(now.ledgers)
+            ledgers = (*now.ledgers[:turn], now.ledgers[turn].settle(bet), *now.ledgers[turn + 1 :])
+            peak = max(now.peak, _log_mean_exp([x.log_e for x in ledgers]))
+            now = Evidence(self.step, ledgers, peak, self.since)
+            yield bet, now
 
     def after(self, bets: Iterable[Bet]) -> Evidence:
         """With these bets settled, each by the ledger whose turn its candle is."""
-        turns: list[list[Bet]] = [[] for _ in self.ledgers]
-        for bet in bets:
-            turns[self._turn(bet.time)].append(bet)
-        return replace(
-            self, ledgers=tuple(ledger.after(turn) for ledger, turn in zip(self.ledgers, turns, strict=True))
-        )
+        evidence = self
+        for _, reached in self.walk(bets):
+            evidence = reached
+        return evidence
 
     @property
     def log_e(self) -> float:
-        parts = [ledger.log_e for ledger in self.ledgers]
-        top = max(parts)
-        return top + log(sum(exp(part - top) for part in parts) / len(parts))
+        """Log of E as it stands now."""
+        return _log_mean_exp([ledger.log_e for ledger in self.ledgers])
 
-    def _turn(self, time: datetime) -> int:
-        return int((utc(time) - _EPOCH) // self.step) % len(self.ledgers)
+    @property
+    def last(self) -> datetime | None:
+        """The newest candle bet on."""
+        return max((ledger.last for ledger in self.ledgers if ledger.last is not None), default=None)
+
+    @property
+    def bets(self) -> int:
+        """Candles bet on."""
+        return sum(ledger.bets for ledger in self.ledgers)
+
+    def candles_to_go(self, log_target: float) -> int | None:
+        """Candles still needed at the present pace until log E reaches `log_target`; None: over ten years.
+
+        A best bet on gains of mean μ and mean square v grows by μ²/2v a candle (Kelly 1956).
+        """
+        total, squares = sum(x.total for x in self.ledgers), sum(x.squares for x in self.ledgers)
+        if total <= 0 or squares <= 0:
+            return None
+        growth = total * total / (2 * squares * self.bets)
+        needed = max(0.0, (log_target - self.log_e) / growth)
+        return ceil(needed) if needed * self.step.total_seconds() < _IN_SIGHT.total_seconds() else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` turns into an equal evidence."""
+        return {
+            "step": self.step.total_seconds(), "peak": self.peak,
+            "since": self.since.isoformat() if self.since else None,
+            "ledgers": [ledger.to_json() for ledger in self.ledgers],
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Evidence:
+        """The inverse of `to_json`."""
+        ledgers = tuple(map(Ledger.from_json, data["ledgers"]))
+        since = datetime.fromisoformat(data["since"]) if data["since"] else None
+        return cls(timedelta(seconds=data["step"]), ledgers, data["peak"], since)
 
 
-def _added(start: float, steps: list[float]) -> float:
-    """One after the other, so that it does not matter in how many portions they came."""
-    for step in steps:
-        start += step
-    return start
+def _log_mean_exp(values: Sequence[float]) -> float:
+    top = max(values)
+    return top + log(sum(exp(value - top) for value in values) / len(values))
 
 
 def bets_of(

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
 
 from clm.core import plugins
+from clm.core.alert import Alarm, unheard
 from clm.core.attempt import STEPS, Attempted, Material, ModelAttempt, Say
+from clm.core.book import Trial
+from clm.core.bookkeeper import Bookkeeper
+from clm.core.certificate import check_truncation
 from clm.core.domain import ModelArtifact, ModelType, Outcome, Progress, RetrainReport, Series, utc
-from clm.core.errors import ClmError, InsufficientData, InvalidSetting
-from clm.core.policy import PromotionPolicy, ThresholdPolicy
+from clm.core.drift_watch import DriftWatch
+from clm.core.errors import ClmError, DatabaseUnavailable, InsufficientData, InvalidSetting, LeaseLost
+from clm.core.evidence_policy import EvidencePolicy
+from clm.core.journal import Journal, NoJournal
+from clm.core.policy import PromotionPolicy
 from clm.core.protocols import (
     Clock,
     DataClient,
@@ -31,6 +39,8 @@ from clm.core.protocols import (
 )
 from clm.core.timeline import Timeline, TimelineRule
 from clm.core.triggers import FORCED, TriggerRule
+from clm.core.variance import variance_after
+from clm.core.wire import NOTHING_TO_DO, report_view
 
 DEFAULT_MODELS = (str(ModelType.XGBOOST), str(ModelType.LIGHTGBM))
 _COMMON_STEPS = 2
@@ -41,7 +51,9 @@ class ContinuousLearningManager:
 
     retrain_interval_days, training_lookback_days, holdout_days: days; shadow_test_hours, purge_hours: hours;
     min_improvement_threshold: fraction, 0.02 = 2 %, read by the default policy only. models: families to
-    keep alive. Raises InvalidSetting for windows that cannot be, UnknownModelType.
+    keep alive. pool: series that share their evidence with this one. drift_triggers: also retrain
+    when performance decays, features drift or the regime shifts. alarm: hears of a champion that gave way.
+    Raises InvalidSetting for windows that cannot be, UnknownModelType.
     """
 
     def __init__(
@@ -62,6 +74,9 @@ class ContinuousLearningManager:
         retrain_after_candles: int = 0,
         models: Sequence[str] = DEFAULT_MODELS,
         promotion_policy: PromotionPolicy | None = None,
+        pool: Sequence[Series] = (),
+        drift_triggers: bool = True,
+        alarm: Alarm = unheard,
         clock: Clock = time.monotonic,
     ) -> None:
         self.series = data_client.series
@@ -79,15 +94,24 @@ class ContinuousLearningManager:
         self._data = data_client
         self._features = feature_engineer
         self._registry = model_registry.for_series(self.series)
+        self.policy = promotion_policy or EvidencePolicy(
+            min_improvement=min_improvement_threshold,
+            shadow_candles=self.timeline_rule.shadow // self.series.step,
+        )
+        others = tuple(model_registry.for_series(other) for other in pool if other != self.series)
+        self.keeper = Bookkeeper(self._registry, self.timeline_rule, others)
         self._attempt = ModelAttempt(
             trainer=model_trainer,
             evaluator=model_evaluator,
             shadow_tester=shadow_tester,
-            registry=self._registry,
-            policy=promotion_policy or ThresholdPolicy(min_improvement_threshold),
+            keeper=self.keeper,
+            policy=self.policy,
             rule=self.timeline_rule,
+            alarm=alarm,
         )
         self._clock = clock
+        parts = (data_client, feature_engineer, self._registry, self.timeline_rule.purge)
+        self._drift = DriftWatch(*parts) if drift_triggers else None
 
     def check_if_retrain_needed(self) -> dict[str, str | None]:
         """Why each known model type should be retrained now; None: no need."""
@@ -106,27 +130,46 @@ class ContinuousLearningManager:
         force: bool = False,
         *,
         progress: ProgressListener | None = None,
+        journal: Journal = NoJournal(),  # noqa: B008  # it keeps nothing
     ) -> RetrainReport:
         """Retrain what needs it; `force`: whatever the triggers say.
 
         models: None for the manager's own. A failure of one model is in `report.failed_models` with its
-        cause and leaves its champion as it was. Raises UnknownModelType, and what candles or features raise.
+        cause and leaves its champion as it was. journal: of the run this is part of; what that has finished
+        is left out. Raises UnknownModelType, DatabaseUnavailable, LeaseLost, and what candles or features
+        raise.
         """
         began = self._clock()
         wanted = self.models if models is None else plugins.require_model_types(tuple(map(str, models)))
         now = utc(self._data.server_time())
         reasons = {m: self._trigger(m, now) or (FORCED if force else None) for m in wanted}
-        due = tuple(m for m in wanted if reasons[m] is not None)
+        due = tuple(m for m in wanted if reasons[m] is not None and not journal.finished(self.series, m))
         voice = _Voice(self.series, len(due), progress)
         attempts: list[Attempted] = []
         failed: dict[str, str] = {}
         if due:
             material = self._gather(now, voice)
             for position, model_type in enumerate(due):
+                started = self._clock()
+                tried: Attempted | None = None
                 try:
-                    attempts.append(self._attempt.run(model_type, material, voice.of(model_type, position)))
+                    journal.begin(self.series, model_type)
+                    tried = self._attempt.run(model_type, material, voice.of(model_type, position))
+                except (DatabaseUnavailable, LeaseLost):
+                    # No fault of the model: the run as a whole has lost its ground.
+                    raise
                 except ClmError as error:
                     failed[model_type] = str(error)
+                seconds = self._clock() - started
+                trial = _tried(tried, now) if tried else _failed(model_type, now, failed[model_type])
+                self._note(trial, reasons, seconds)
+                if tried is not None:
+                    attempts.append(tried)
+                alone = _report(
+                    self.series, {model_type: reasons[model_type]}, now, seconds, [tried] if tried else [],
+                    {model_type: failed[model_type]} if model_type in failed else {},
+                )  # fmt: skip
+                journal.end(self.series, model_type, report_view([alone], {}, ()))
             voice.finished()
         return _report(self.series, reasons, now, self._clock() - began, attempts, failed)
 
@@ -137,7 +180,10 @@ class ContinuousLearningManager:
         candles = self._candles(timeline)
         voice.say(1, "features", f"computing features of {len(candles):,} candles")
         features = self._features.transform(candles)
-        return Material(self.series, now, timeline, candles, features)
+        return Material(
+            self.series, now, timeline, candles, features, variance_after(candles),
+            check_truncation(self._features, candles, features),
+        )  # fmt: skip
 
     def _candles(self, timeline: Timeline) -> pd.DataFrame:
         # One more than the warm-up: the first row's candle closes, not opens, where the window begins.
@@ -156,10 +202,18 @@ class ContinuousLearningManager:
             )
         return candles
 
+    def _note(self, trial: Trial, reasons: Mapping[str, str | None], seconds: float) -> None:
+        """The attempt into the trial ledger, with what it cost."""
+        why = reasons[trial.model_type]
+        self._registry.book.record_trial(replace(trial, seconds=seconds, trigger=why))
+
     def _trigger(self, model_type: str, now: datetime) -> str | None:
         newest = self._registry.get_model_history(model_type, limit=1)
         champion = self._registry.get_active(model_type)
-        return self.trigger_rule.reason(champion, newest[0] if newest else None, now)
+        reason = self.trigger_rule.reason(champion, newest[0] if newest else None, now)
+        if reason is None and self._drift is not None and champion is not None:
+            reason = self._drift.reason(champion, newest[0], now)
+        return reason
 
     def _known_types(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*plugins.known_model_types(), *self.models)))
@@ -216,8 +270,25 @@ def _report(
         shadow_tests=tuple(attempt.shadow for attempt in attempts),
         decisions=decisions,
         failed_models=dict(failed),
-        notes=("nothing to do: no trigger fired",) if idle else (),
+        notes=(NOTHING_TO_DO,) if idle else (),
     )
+
+
+def _tried(attempt: Attempted, now: datetime) -> Trial:
+    decision, candidate = attempt.decision, attempt.candidate
+    outcomes = {Outcome.PROMOTE: "promoted", Outcome.CONTINUE: "shadow", Outcome.REJECT: "rejected"}
+    return Trial(
+        model_type=candidate.model_type, version=candidate.version, recipe_id=candidate.recipe_id,
+        began_at=now, outcome=outcomes[decision.outcome], reason=decision.reason, seconds=0.0,
+        details={"label": decision.label, "metrics": candidate.metrics},
+    )  # fmt: skip
+
+
+def _failed(model_type: str, now: datetime, cause: str) -> Trial:
+    return Trial(
+        model_type=model_type, version=None, recipe_id=None, began_at=now, outcome="failed", reason=cause,
+        seconds=0.0,
+    )  # fmt: skip
 
 
 def _summary(champion: ModelArtifact | None) -> dict[str, Any]:

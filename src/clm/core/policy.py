@@ -1,32 +1,77 @@
 """Promotion policies: pure functions from stored evidence to a Decision with its reason in plain words.
 
-A policy sees a `Case` and nothing else: no clock, no registry, no model. Two questions come before every
-policy: did the candidate answer sanely, and is there a champion at all.
+A policy sees a `Case` and nothing else: no clock, no registry, no model. Three questions come before every
+policy: did the candidate answer sanely, is it certified free of leakage, and is there a champion at all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from math import isfinite
-from typing import Protocol
+from typing import Any, Protocol
 
-from clm.core.domain import Comparison, Decision, EvaluationResult, Outcome, ShadowTestResult
+from clm.core.domain import Comparison, Decision, Outcome, Series, ShadowTestResult
 from clm.core.errors import InvalidSetting
+from clm.core.evidence import Evidence
+from clm.core.paired import Paired
 
 #: Below this many candles that are out-of-sample for both models a point estimate says nothing.
 MIN_COMPARED = 30
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A pooled series: its champion, its newest challenger of the same recipe, and what both forecast."""
+
+    series: Series
+    champion_version: str
+    challenger_version: str
+    paired: Paired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a challenger stands against the champion by what is stored.
+
+    evidence: the ledger of this reign and recipe. recipes: how many have a ledger in this reign. own: the
+    candles this very version and the champion both forecast out-of-sample; pool: the same of the other series
+    that share their evidence. same_recipe: as the champion's. champion_age: since it was trained.
+    refresh_tried_at: when a refresh was last weighed in this reign. cool_down_until: no promotion before
+    (after a rollback). parity: largest relative difference between a stored live forecast and its replay;
+    None when there was none to check.
+    """
+
+    evidence: Evidence
+    recipes: int
+    own: Paired
+    pool: tuple[Beside, ...]
+    same_recipe: bool
+    champion_age: timedelta
+    refresh_tried_at: datetime | None
+    cool_down_until: datetime | None
+    parity: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A candidate and everything known about it; champion_version and comparison are None without one."""
+    """A candidate and everything known about it at `as_of`, the exchange's time.
+
+    metrics: of the candidate on its holdout. certificate: as stored with the version, None without one.
+    champion_version, comparison, standing: None without a champion. comparison and shadow are the training
+    cycle's; a case taken up again between cycles has none.
+    """
 
     model_type: str
     candidate_version: str
     champion_version: str | None
-    evaluation: EvaluationResult
-    comparison: Comparison | None
-    shadow: ShadowTestResult
+    as_of: datetime
+    metrics: Mapping[str, float | None]
+    certificate: Mapping[str, Any] | None
+    comparison: Comparison | None = None
+    shadow: ShadowTestResult | None = None
+    standing: Standing | None = None
 
 
 class PromotionPolicy(Protocol):
@@ -37,8 +82,31 @@ class PromotionPolicy(Protocol):
         """As in `CLM_PROMOTION_POLICY`."""
         ...
 
+    @property
+    def continuous(self) -> bool:
+        """Decides at every closed candle, not only at the end of a training cycle."""
+        ...
+
+    @property
+    def guard_hours(self) -> float:
+        """How long a replaced champion is watched after a promotion; 0: not at all."""
+        ...
+
+    @property
+    def cool_down_hours(self) -> float:
+        """No promotion for so long after a rollback by the guard."""
+        ...
+
     def decide(self, case: Case) -> Decision:
         """PROMOTE, CONTINUE (not enough to go by yet) or REJECT, with reason and numbers."""
+        ...
+
+    def decide_rollback(self, evidence: Evidence) -> str | None:
+        """Why the guard takes the promotion back, by the replaced champion's evidence; None: not yet."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Name and parameters: what it takes to decide the same again."""
         ...
 
 
@@ -52,6 +120,9 @@ class ThresholdPolicy:
 
     min_improvement: float = 0.02
     name: str = "threshold"
+    continuous: bool = False
+    guard_hours: float = 0
+    cool_down_hours: float = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_improvement < 1:
@@ -60,13 +131,13 @@ class ThresholdPolicy:
             )
 
     def decide(self, case: Case) -> Decision:
-        settled = _sane_and_first(case, self.name)
+        settled = settled_beforehand(case, self.name)
         if settled is not None:
             return settled
         comparison, needed = case.comparison, f"{self.min_improvement:.2%} better"
         if comparison is None or comparison.hours < MIN_COMPARED:
             hours = comparison.hours if comparison else 0
-            return _decision(
+            return decision_of(
                 case, self.name, Outcome.CONTINUE, "too_early",
                 f"only {hours} candles are out-of-sample for both candidate and champion; "
                 f"{MIN_COMPARED} are needed to compare them",
@@ -75,17 +146,23 @@ class ThresholdPolicy:
         found = f"{_change(gains[0], 'squared error', 'smaller', 'larger')} and "
         found += f"{_change(gains[1], 'directional accuracy', 'higher', 'lower')} than the champion's "
         found += f"on {comparison.hours} candles neither was trained on"
-        if not case.shadow.passed:
-            return _decision(
+        if case.shadow is not None and not case.shadow.passed:
+            return decision_of(
                 case, self.name, Outcome.REJECT, "shadow", f"shadow test failed: {case.shadow.reason}"
             )
         if any(gain is not None and gain >= self.min_improvement for gain in gains):
-            return _decision(
+            return decision_of(
                 case, self.name, Outcome.PROMOTE, "threshold", f"{found}; {needed} in either is enough"
             )
-        return _decision(
+        return decision_of(
             case, self.name, Outcome.REJECT, "threshold", f"{found}; {needed} in either is needed"
         )
+
+    def decide_rollback(self, evidence: Evidence) -> str | None:
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "min_improvement": self.min_improvement}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,41 +170,62 @@ class NewestPolicy:
     """Every sane candidate is promoted: no model grows old, and nothing protects from a worse one."""
 
     name: str = "newest"
+    continuous: bool = False
+    guard_hours: float = 0
+    cool_down_hours: float = 0
 
     def decide(self, case: Case) -> Decision:
-        return _sane_and_first(case, self.name) or _decision(
+        return settled_beforehand(case, self.name) or decision_of(
             case, self.name, Outcome.PROMOTE, "newest", "the newest model always answers under this policy"
         )
 
+    def decide_rollback(self, evidence: Evidence) -> str | None:
+        return None
 
-def _sane_and_first(case: Case, policy: str) -> Decision | None:
-    """What is settled before any comparison: an insane candidate, or no champion to beat."""
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+def settled_beforehand(case: Case, policy: str) -> Decision | None:
+    """What is settled before any comparison: an insane or uncertified candidate, or no champion to beat."""
     for name in ("rmse", "mae"):
-        value = case.evaluation.metrics.get(name)
+        value = case.metrics.get(name)
         if value is None or not isfinite(value):
-            return _decision(
+            return decision_of(
                 case, policy, Outcome.REJECT, "sanity", f"the candidate's {name} on its holdout is {value}"
             )
+    if case.certificate is None or case.certificate["problems"]:
+        why = "; ".join(case.certificate["problems"]) if case.certificate else "it has none"
+        return decision_of(case, policy, Outcome.REJECT, "certificate", f"no leakage certificate: {why}")
     if case.champion_version is None:
-        return _decision(
+        return decision_of(
             case, policy, Outcome.PROMOTE, "first", "first model of this series: it passed the sanity checks"
         )
     return None
 
 
-def _decision(case: Case, policy: str, outcome: Outcome, label: str, reason: str) -> Decision:
-    numbers: dict[str, float | int | str | None] = {
-        f"holdout_{name}": case.evaluation.metrics.get(name)
+def decision_of(
+    case: Case,
+    policy: str,
+    outcome: Outcome,
+    label: str,
+    reason: str,
+    numbers: Mapping[str, float | int | str | None] | None = None,
+) -> Decision:
+    """A decision about `case` with the figures every policy shows, and `numbers` of its own."""
+    shown: dict[str, float | int | str | None] = {
+        f"holdout_{name}": case.metrics.get(name)
         for name in ("rmse", "directional_accuracy", "r2_normalised")
     }
     if case.comparison is not None:
-        numbers |= {
+        shown |= {
             "compared_candles": case.comparison.hours,
             "mse_gain": case.comparison.mse_gain,
             "direction_gain": case.comparison.direction_gain,
             "dm_p_value": case.comparison.dm_p_value,
         }
-    numbers["shadow_mse_ratio"] = case.shadow.mse_ratio
+    if case.shadow is not None:
+        shown["shadow_mse_ratio"] = case.shadow.mse_ratio
     return Decision(
         model_type=case.model_type,
         candidate_version=case.candidate_version,
@@ -136,7 +234,8 @@ def _decision(case: Case, policy: str, outcome: Outcome, label: str, reason: str
         label=label,
         policy=policy,
         reason=reason,
-        numbers=numbers,
+        numbers={**shown, **(numbers or {})},
+        decided_at=case.as_of,
     )
 
 

@@ -16,15 +16,16 @@ from clm.core.domain import (
     Comparison,
     Decision,
     EvaluationResult,
+    FeatureRow,
     FloatArray,
+    FloatMatrix,
     ModelArtifact,
     Progress,
-    Run,
-    RunRequest,
-    RunState,
     Series,
     ShadowTestResult,
+    VersionStatus,
 )
+from clm.core.stores import EvidenceBook
 
 ProgressListener = Callable[[Progress], None]
 
@@ -84,6 +85,19 @@ class FeatureEngineer(Protocol):
 
 
 @runtime_checkable
+class RowEngineer(FeatureEngineer, Protocol):
+    """A feature engineer that has a quick way to the newest row. Optional: `transform` is enough."""
+
+    def newest(self, df: pd.DataFrame) -> FeatureRow:
+        """The last row of `transform` within 1e-6, without `target`, from the end of `df` alone.
+
+        Raises InvalidCandles; InsufficientData where the last `warmup` + 1 candles are not there, or have a
+        gap.
+        """
+        ...
+
+
+@runtime_checkable
 class TrainedModel(Protocol):
     """A fitted model. `predict` wants exactly its features and raises SchemaMismatch otherwise."""
 
@@ -107,6 +121,43 @@ class TrainedModel(Protocol):
 
     def to_bytes(self) -> bytes:
         """The library's own safe format, never a pickle; equal models give equal bytes."""
+        ...
+
+
+@runtime_checkable
+class RowModel(TrainedModel, Protocol):
+    """A trained model that has a quick way to one forecast. Optional: `predict` is enough."""
+
+    def predict_row(self, row: FeatureRow) -> float:
+        """The forecast of one candle within float32 rounding of `predict`; `row` as `feature_names`.
+
+        Raises SchemaMismatch for another length or a value that is not finite.
+        """
+        ...
+
+
+@runtime_checkable
+class ExplainedModel(TrainedModel, Protocol):
+    """A trained model that says what its forecasts are made of. Optional: families may do without it.
+
+    By the method that suits it: TreeSHAP for trees, integrated gradients for networks.
+    """
+
+    def contributions(self, df: pd.DataFrame) -> tuple[FloatArray, FloatMatrix]:
+        """(base, parts) in log return, of shapes (rows,) and (rows, features), columns as `feature_names`.
+
+        A row's base and parts add up to what `predict` answers for it, within 1e-6 of that; a method that
+        leaves something over puts it into the base. Rows are independent. Raises as `predict`.
+        """
+        ...
+
+
+@runtime_checkable
+class TreeModel(TrainedModel, Protocol):
+    """A trained model made of splits. Optional, like `ExplainedModel`."""
+
+    def gains(self) -> FloatArray:
+        """Share of the training loss's reduction that each feature's splits brought; columns as above."""
         ...
 
 
@@ -194,6 +245,11 @@ class ModelRegistry(Protocol):
     something is one transaction: after an error nothing has changed.
     """
 
+    @property
+    def series(self) -> Series:
+        """The series it speaks of."""
+        ...
+
     def for_series(self, series: Series) -> ModelRegistry:
         """The same store, speaking of `series`."""
         ...
@@ -231,68 +287,76 @@ class ModelRegistry(Protocol):
         """
         ...
 
-    def retire(self, model_type: str, version: str, *, reason: str = "") -> ModelArtifact:
-        """Take a version out of service. Retiring a retired version changes nothing."""
+    def retire(
+        self,
+        model_type: str,
+        version: str,
+        *,
+        reason: str = "",
+        decision: Decision | None = None,
+        at: datetime | None = None,
+    ) -> ModelArtifact:
+        """Take a version out of service; `decision` says why where no human did, who gives a `reason`.
+
+        Retiring a retired version changes nothing.
+        """
         ...
 
-    def rollback(self, model_type: str, *, reason: str = "") -> ModelArtifact:
-        """Retire the champion and bring back the version it replaced. Raises VersionNotFound if none."""
+    def rollback(
+        self,
+        model_type: str,
+        *,
+        reason: str = "",
+        expected_active: str | None = None,
+        decision: Decision | None = None,
+        at: datetime | None = None,
+    ) -> ModelArtifact:
+        """Retire the champion and bring back the version it replaced: one transaction.
+
+        decision: what to write instead of "by hand"; its candidate is the version that comes back.
+        Raises VersionNotFound if there is none, ChampionChanged unless the champion is `expected_active`
+        (None: any).
+        """
+        ...
+
+    def quarantine(self, model_type: str, version: str, reason: str) -> ModelArtifact:
+        """Set a version aside whose file is missing or altered: from now on it does not load.
+
+        Its status stays: who reigns is for others to decide. Quarantining it again changes nothing.
+        """
         ...
 
     def get_model_history(self, model_type: str, limit: int = 10) -> list[ModelArtifact]:
         """Versions, newest first; empty when none."""
         ...
 
-    def record_decision(self, decision: Decision) -> None:
-        """Append a decision that changed nothing (CONTINUE, REJECT)."""
+    def record_decision(self, decision: Decision, status: VersionStatus | None = None) -> bool:
+        """Append a decision that promoted nobody; `status` is what becomes of the candidate with it.
+
+        One transaction. False, and nothing appended, where the candidate has that status already, or is
+        ACTIVE or RETIRED, or (status None) the same was decided at the same moment: somebody else was first.
+        """
+        ...
+
+    @property
+    def book(self) -> EvidenceBook:
+        """Forecasts, evidence and trials of the same series, in the same store."""
         ...
 
     def get_decisions(self, model_type: str | None = None, limit: int = 20) -> Sequence[Decision]:
         """Decisions, newest first."""
         ...
 
-
-@runtime_checkable
-class RunStore(Protocol):
-    """Runs as rows. At most one is queued or running at any moment, also between processes."""
-
-    def create(self, request: RunRequest) -> Run:
-        """A new QUEUED run. Raises RunInProgress, naming the one under way."""
+    def get_rise(self, model_type: str, version: str, at: datetime) -> Decision | None:
+        """The decision that promoted a version at that moment; None where there is none."""
         ...
 
-    def start(self, run_id: str, owner: str) -> Run:
-        """QUEUED → RUNNING under `owner`. Raises RunNotFound, IllegalTransition."""
+    def get_version(self, model_type: str, version: str) -> ModelArtifact:
+        """One version's row. Raises VersionNotFound."""
         ...
 
-    def beat(self, run_id: str, progress: Mapping[str, Any] | None = None) -> None:
-        """Sign of life; stores `progress` where given. Raises IllegalTransition when no longer RUNNING."""
-        ...
-
-    def finish(
-        self,
-        run_id: str,
-        state: RunState,
-        *,
-        report: Mapping[str, Any] | None = None,
-        error: str | None = None,
-    ) -> Run:
-        """End a run that is not over. Raises RunNotFound, IllegalTransition."""
-        ...
-
-    def get(self, run_id: str) -> Run:
-        """Raises RunNotFound."""
-        ...
-
-    def latest(self) -> Run | None:
-        """The newest run, None before the first."""
-        ...
-
-    def recent(self, limit: int = 20) -> list[Run]:
-        """Newest first."""
-        ...
-
-    def interrupt_stale(self, older_than_seconds: float) -> list[Run]:
-        """Mark as INTERRUPTED every run not over whose last sign of life (or creation) is older."""
+    def challengers(self, model_type: str) -> list[ModelArtifact]:
+        """Versions in SHADOW, oldest first."""
         ...
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from clm.core.domain import SCALE, TARGET, FloatArray
-from clm.core.errors import TrainingFailed
+from clm.core.errors import ClmError, TrainingFailed
 from clm.core.protocols import TrainedModel
 
 
@@ -27,9 +27,20 @@ def scale(rows: pd.DataFrame) -> FloatArray:
     return rows[SCALE].to_numpy(dtype=np.float64) if SCALE in rows.columns else np.ones(len(rows))
 
 
+def broken(model: TrainedModel, role: str, cause: Exception) -> TrainingFailed:
+    """What a model that raised something of its own comes to."""
+    return TrainingFailed(f"{model.model_type}: the {role} broke down: {type(cause).__name__}: {cause}")
+
+
 def forecasts(model: TrainedModel, rows: pd.DataFrame, role: str) -> FloatArray:
     """One finite forecast per row, or TrainingFailed: a broken model never looks like a forecast."""
-    answer = np.asarray(model.predict(rows), dtype=np.float64)
+    try:
+        answer = np.asarray(model.predict(rows), dtype=np.float64)
+    except ClmError:
+        raise
+    except Exception as exc:
+        # Models come from anywhere, and raise anything.
+        raise broken(model, role, exc) from exc
     if answer.shape != (len(rows),) or not np.isfinite(answer).all():
         raise TrainingFailed(f"{model.model_type}: the {role} does not answer one finite forecast per row")
     return answer
@@ -56,3 +67,18 @@ def directional_accuracy(forecast: FloatArray, actual: FloatArray) -> float | No
     if not moved.any():
         return None
     return float(np.mean(np.sign(forecast[moved]) == np.sign(actual[moved])))
+
+
+def long_run_variance(series: FloatArray, horizon: int = 1) -> float | None:
+    """Newey–West variance of √n times the mean, max(horizon − 1, ⌊n^⅓⌋) lags; None where it is not positive.
+
+    Losses of hourly returns cluster with volatility, hence lags even for one-step forecasts.
+    """
+    n = len(series)
+    centred = series - series.mean()
+    variance = float(np.mean(centred**2))
+    lags = max(horizon - 1, int(n ** (1 / 3)))
+    for lag in range(1, lags + 1):
+        weight = 1 - lag / (lags + 1)
+        variance += 2 * weight * float(np.sum(centred[lag:] * centred[:-lag])) / n
+    return variance if variance > 0 else None

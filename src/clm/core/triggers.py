@@ -14,7 +14,10 @@ FORCED = "Manual: forced"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerRule:
-    """max_age: a champion this old is retrained. after_candles: also after so many new ones; 0: off."""
+    """max_age: retrained so long after the last training. after_candles: also after so many new ones; 0: off.
+
+    The last training counts, whoever won it: a candidate that is still in shadow is no reason for another.
+    """
 
     max_age: timedelta = timedelta(days=7)
     after_candles: int = 0
@@ -30,16 +33,17 @@ class TriggerRule:
     ) -> str | None:
         """Why to retrain now, None when there is no need.
 
-        champion: the ACTIVE version; newest: the latest version of any status; now: the exchange's.
+        champion: the ACTIVE version; newest: the latest version of any status; now: the exchange's. Drift and
+        decay are looked for elsewhere (`clm.core.drift`), when nothing here fires.
         """
         if newest is None:
             return NEVER_TRAINED
         if champion is None:
             return f"No active version: {newest.version} is {newest.status}"
-        age = now - champion.trained_at
+        age = now - newest.trained_at
         if age >= self.max_age:
             return f"Time-based: Last trained {_days(age)} ago"
-        candles = int((now - champion.train_end) / champion.series.step)
+        candles = int((now - newest.train_end) / newest.series.step)
         if self.after_candles and candles >= self.after_candles:
             return f"Volume-based: {candles} new candles since the training data ended"
         return None

@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import ModelArtifact, RetrainReport, Run, RunState, Series, utc
+from clm.core.alert import StoredAlert
+from clm.core.audit import AuditRow
+from clm.core.domain import ModelArtifact, RetrainReport, Series, utc
+from clm.core.runs import Run, RunState
 
-#: Arrays of an EvaluationResult: for computing with, not for reading.
-_ARRAYS = frozenset({"times", "forecast", "actual", "scale", "model"})
+#: Note of a cycle in which no trigger fired.
+NOTHING_TO_DO = "nothing to do: no trigger fired"
 
 
 def jsonable(value: Any) -> Any:
@@ -43,8 +46,8 @@ def jsonable(value: Any) -> Any:
         case Sequence() | frozenset():
             return [jsonable(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        named = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in _ARRAYS}
-        return jsonable(named)
+        # What is for computing with, not for reading, is in no repr either.
+        return jsonable({f.name: getattr(value, f.name) for f in fields(value) if f.repr})
     raise TypeError(f"no JSON form for {type(value).__name__}")
 
 
@@ -66,6 +69,20 @@ def run_view(run: Run) -> dict[str, Any]:
     view["status"] = str(RunState.RUNNING) if run.state is RunState.QUEUED else view["state"]
     del view["state"]
     return view
+
+
+def alert_view(stored: StoredAlert) -> dict[str, Any]:
+    """One incident as `GET /alerts` lists it."""
+    view: dict[str, Any] = jsonable(stored)
+    alert = view.pop("alert")
+    series = alert.pop("series")
+    return {**alert, **series, **view}
+
+
+def audit_view(row: AuditRow) -> dict[str, Any]:
+    """One row of the audit trail as `GET /audit` lists it."""
+    view: dict[str, Any] = jsonable(row)
+    return {"id": view.pop("number"), **view.pop("deed"), **view}
 
 
 def report_view(
@@ -92,6 +109,9 @@ def report_view(
     for report in reports:
         own = jsonable(report)
         where = own.pop("series")
+        for decision in own["decisions"]:
+            # What a decision can be recomputed from is in the database, with the decision.
+            del decision["inputs"], decision["decision_id"]
         for name in ("evaluations", "shadow_tests", "decisions"):
             own[name] = [{**where, **entry} for entry in own[name]]
             merged[name] += own[name]
@@ -105,6 +125,39 @@ def report_view(
         _add_failures(merged["failed_models"], series, dict.fromkeys(models, error), several)
         merged["by_series"][str(series)] = {"error": error}
     return merged
+
+
+def merged_views(views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The reports of several attempts at one run as one, as if they had been a single one."""
+    merged: dict[str, Any] = {}
+    for view in views:
+        for name, value in view.items():
+            merged[name] = _joined(name, merged[name], value) if name in merged else value
+    if merged.get("models_trained") or merged.get("failed_models"):
+        # What the last attempt found nothing to do for, an earlier one had done.
+        merged["notes"] = [note for note in merged.get("notes", []) if NOTHING_TO_DO not in note]
+    return merged
+
+
+def _joined(name: str, earlier: Any, later: Any) -> Any:
+    match name, earlier, later:
+        case ("by_series", Mapping(), Mapping()):
+            both = {**earlier, **later}
+            for series in earlier.keys() & later.keys():
+                both[series] = merged_views([earlier[series], later[series]])
+            return both
+        case ("triggered_at", str(), _):
+            return min(earlier, later) if later is not None else earlier
+        case ("completed_at", str(), _):
+            return max(earlier, later) if later is not None else earlier
+        case ("duration_seconds", _, _):
+            return earlier + later
+        case (_, Mapping(), Mapping()):
+            return {**earlier, **{key: item for key, item in later.items() if item is not None}}
+        case (_, list(), list()):
+            return [*earlier, *(item for item in later if item not in earlier)]
+        case _:
+            return later if later is not None else earlier
 
 
 def _add_failures(merged: dict[str, str], series: Series, failures: Mapping[str, str], several: bool) -> None:

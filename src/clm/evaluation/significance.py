@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import stdtr
 
 from clm.core.domain import FloatArray
+from clm.core.scoring import long_run_variance
 
 #: Fewer hours than this and the normal approximation below is a guess.
 MIN_HOURS = 30
@@ -22,13 +23,8 @@ def diebold_mariano(candidate_loss: FloatArray, champion_loss: FloatArray, horiz
     n = len(difference)
     if n < MIN_HOURS or np.ptp(difference) == 0:
         return None
-    lags = max(horizon - 1, int(n ** (1 / 3)))
-    centred = difference - difference.mean()
-    variance = float(np.mean(centred**2))
-    for lag in range(1, lags + 1):
-        weight = 1 - lag / (lags + 1)
-        variance += 2 * weight * float(np.sum(centred[lag:] * centred[:-lag])) / n
-    if variance <= 0:
+    variance = long_run_variance(difference, horizon)
+    if variance is None:
         return None
     correction = np.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
     statistic = correction * difference.mean() / np.sqrt(variance / n)

@@ -23,7 +23,7 @@ import numpy as np
 from clm.core.errors import BadInput
 
 KINDS = ("429", "418", "500", "502", "html", "cut", "empty", "timeout", "duplicate", "gap", "revise")
-_PART = re.compile(r"(?P<kind>\w+)(?:@(?P<first>\d+)(?:-(?P<last>\d+))?|:(?P<chance>[\d.]+))?")
+_PART = re.compile(r"(?P<kind>\w+)(?:@(?P<first>\d{1,9})(?:-(?P<last>\d{1,9}))?|:(?P<chance>[\d.]+))?")
 
 
 @dataclass(frozen=True, slots=True)

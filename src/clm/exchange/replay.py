@@ -14,9 +14,13 @@ from clm.exchange.market import Market, merge
 
 def read_market(path: Path, seed: int = 0) -> Market:
     """Every candle file at `path` (a file, or a folder searched recursively). Raises BadInput."""
-    if not path.exists():
+    try:
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        there = path.is_dir() or path.is_file()
+    except OSError as exc:
+        raise BadInput("replay", str(path), f"an existing file or folder ({exc.strerror})") from exc
+    if not there:
         raise BadInput("replay", str(path), "an existing file or folder")
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     named = [(file, series) for file in files if (series := series_of(file.name)) is not None]
     if not named:
         raise BadInput("replay", str(path), ALLOWED)

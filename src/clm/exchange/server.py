@@ -92,7 +92,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as exc:
+    except (OSError, OverflowError, ValueError) as exc:
         listener.close()
-        raise StorageFailed(f"cannot listen on {host}:{port}: {exc.strerror}; choose another port") from exc
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise StorageFailed(f"cannot listen on {host}:{port}: {why}; choose another port") from exc
     return listener

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Self
+
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import CANDLE_COLUMNS, TARGET
-from clm.core.errors import InsufficientData, InvalidCandles, InvalidSetting
-from clm.features.bars import Bars
+from clm.core.domain import TARGET, FeatureRow
+from clm.core.errors import BadInput, InsufficientData, InvalidCandles, InvalidSetting
+from clm.features.bars import Bars, check
 from clm.features.catalogue import ADVANCED, BASIC
+from clm.features.newest import Window, newest_row
 
 
 class QuantumFeatureEngineer:
@@ -23,6 +27,18 @@ class QuantumFeatureEngineer:
         self.catalogue = ADVANCED if use_advanced else BASIC
         self.horizon = horizon
 
+    @classmethod
+    def of(cls, names: Sequence[str], horizon: int = 1) -> Self:
+        """One that computes exactly these features, in this order. Raises BadInput for unknown ones."""
+        known = {feature.name: feature for feature in ADVANCED}
+        unknown = [name for name in names if name not in known]
+        if unknown or not names:
+            said = f"features that this CLM does not compute: {', '.join(unknown[:5]) or 'none is named'}"
+            raise BadInput("features", unknown, "names of the catalogue", message=said)
+        made = cls(horizon=horizon)
+        made.catalogue = tuple(known[name] for name in names)
+        return made
+
     @property
     def warmup(self) -> int:
         """Candles before the first row: the longest look-back of the catalogue."""
@@ -33,7 +49,7 @@ class QuantumFeatureEngineer:
 
     def transform(self, df: pd.DataFrame) -> pd.DataFrame:
         """Rows with full history, of shape (rows, features + 1); see `FeatureEngineer.transform`."""
-        _check(df)
+        check(df)
         opens = pd.DatetimeIndex(df.index).as_unit("ns").asi8
         starts = _segment_starts(opens)
         ends = np.append(starts[1:], len(df))
@@ -49,7 +65,7 @@ class QuantumFeatureEngineer:
         kept = np.empty(rows, dtype=np.int64)
         at = 0
         for start, end in long:
-            bars = Bars(df.iloc[start:end])
+            bars = Bars.of(df.iloc[start:end])
             size = end - start - self.warmup
             for column, feature in enumerate(self.catalogue):
                 matrix[at : at + size, column] = feature.function(bars)[self.warmup :]
@@ -64,6 +80,13 @@ class QuantumFeatureEngineer:
         frame[TARGET] = target
         return frame
 
+    def newest(self, df: pd.DataFrame) -> FeatureRow:
+        """The last row of `transform` within 1e-6, from the last `warmup` + 1 candles alone, and quickly.
+
+        Raises InvalidCandles, InsufficientData.
+        """
+        return newest_row(self.catalogue, Window.of(df, self.warmup + 1))
+
 
 def _segment_starts(
     opens: np.ndarray[tuple[int], np.dtype[np.int64]],
@@ -75,23 +98,3 @@ def _segment_starts(
         raise InvalidCandles(f"candles are not in strictly increasing order at row {row}")
     gaps = np.flatnonzero(steps != steps.min()) + 1 if len(steps) else np.empty(0, dtype=np.int64)
     return np.concatenate(([0], gaps)).astype(np.int64)
-
-
-def _check(df: pd.DataFrame) -> None:
-    """Refuses what would give numbers that look like features and are none."""
-    missing = [column for column in CANDLE_COLUMNS if column not in df.columns]
-    if missing:
-        raise InvalidCandles(f"candles lack the columns {', '.join(missing)}")
-    if not isinstance(df.index, pd.DatetimeIndex):
-        raise InvalidCandles("candles must be indexed by their open time (DatetimeIndex, UTC)")
-    prices = df[["open", "high", "low", "close"]].to_numpy(dtype=np.float64)
-    amounts = df[["volume", "quote_volume", "taker_buy_base", "trades"]].to_numpy(dtype=np.float64)
-    bad = ~(np.isfinite(prices).all(axis=1) & np.isfinite(amounts).all(axis=1))
-    bad |= (prices <= 0).any(axis=1) | (amounts < 0).any(axis=1)
-    if bad.any():
-        rows = tuple(str(stamp) for stamp in df.index[bad])
-        raise InvalidCandles(
-            f"{len(rows)} candles hold a price that is not positive, a negative amount or a missing value, "
-            f"the first at {rows[0]}",
-            rows,
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clm.core.domain import FloatArray
-from clm.features.bars import Bars, correlation, log_ratio, mean, ratio
+from clm.features.bars import Bars, log_ratio, ratio
 from clm.features.feature import Feature, scaled
 
 
@@ -37,7 +37,7 @@ def _taker(n: int) -> Feature:
     """Taker share of all volume of n candles, minus one half."""
 
     def share(b: Bars) -> FloatArray:
-        return ratio(mean(b.taker, n), b.mean("volume", n, lambda: b.volume), 0.5) - 0.5
+        return ratio(b.window(b.taker, n), b.mean("volume", n, lambda: b.volume), 0.5) - 0.5
 
     return Feature(f"taker_share_{n}", "flow", n, share, basic=n == 6)
 
@@ -58,7 +58,7 @@ def _signed_volume(n: int) -> Feature:
     """Σ sign(return)·volume over Σ volume, within ±1 (on-balance volume made stationary)."""
     return Feature(
         f"signed_volume_{n}", "flow", n,
-        lambda b: ratio(mean(np.sign(b.r) * b.volume, n), b.mean("volume", n, lambda: b.volume)),
+        lambda b: ratio(b.window(b.sign * b.volume, n), b.mean("volume", n, lambda: b.volume)),
         basic=n == 24,
     )  # fmt: skip
 
@@ -80,24 +80,22 @@ def _above_vwap(n: int) -> Feature:
 def _volume_move(n: int) -> Feature:
     """Correlation of a candle's volume with the size of its move."""
 
-    def together(b: Bars) -> FloatArray:
-        usual = log_ratio(b.volume, b.mean("volume", 24, lambda: b.volume))
-        return correlation(usual, np.abs(b.r), n)
-
-    return Feature(f"volume_move_correlation_{n}", "flow", n + 24, together)
+    return Feature(
+        f"volume_move_correlation_{n}", "flow", n + 24, lambda b: b.correlation(b.usual_volume, b.size, n)
+    )
 
 
 def _flow_move(n: int) -> Feature:
     """Correlation of the taker share with the return: how far takers move the price."""
-    return Feature(f"flow_move_correlation_{n}", "flow", n, lambda b: correlation(b.taker_share, b.r, n))
+    return Feature(f"flow_move_correlation_{n}", "flow", n, lambda b: b.correlation(b.taker_share, b.r, n))
 
 
 def _illiquidity(fast: int, slow: int) -> Feature:
     """Log of Amihud's (2002) |return| per amount traded, n recent candles over many."""
 
     def illiquidity(b: Bars) -> FloatArray:
-        price_of_size = ratio(np.abs(b.r), b.quote)
-        return log_ratio(mean(price_of_size, fast), mean(price_of_size, slow))
+        price_of_size = ratio(b.size, b.quote)
+        return log_ratio(b.window(price_of_size, fast), b.window(price_of_size, slow))
 
     return Feature(f"illiquidity_{fast}_{slow}", "flow", slow, illiquidity)
 

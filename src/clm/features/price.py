@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import talib
 
 from clm.core.domain import FloatArray
-from clm.features.bars import Bars, ewma, filled, mean, ratio
+from clm.features.bars import Bars, ratio
 from clm.features.feature import Feature, scaled
 
 
@@ -46,7 +45,7 @@ def _slope(n: int) -> Feature:
     """Least-squares slope of the log price per candle, in volatilities."""
     return Feature(
         f"slope_{n}", "trend", scaled(n),
-        lambda b: filled(talib.LINEARREG_SLOPE(b.log_close - b.log_close[0], n)) / b.sigma * np.sqrt(n),
+        lambda b: b.slope(n) / b.sigma * np.sqrt(n),
         basic=n == 24,
     )  # fmt: skip
 
@@ -57,7 +56,7 @@ def _macd(fast: int, slow: int) -> Feature:
 
     def macd(b: Bars) -> FloatArray:
         level = b.log_close - b.log_close[0]
-        gap = ewma(level, 1 - 2 / (fast + 1), window) - ewma(level, 1 - 2 / (slow + 1), window)
+        gap = b.decayed(level, 1 - 2 / (fast + 1), window) - b.decayed(level, 1 - 2 / (slow + 1), window)
         scaled_gap: FloatArray = gap / (b.sigma * np.sqrt(slow))
         return scaled_gap
 
@@ -67,7 +66,7 @@ def _macd(fast: int, slow: int) -> Feature:
 def _efficiency(n: int) -> Feature:
     """Kaufman's efficiency ratio, signed: net move over the path walked, within ±1."""
     return Feature(
-        f"efficiency_{n}", "trend", n, lambda b: ratio(b.change(n), n * mean(np.abs(b.r), n))
+        f"efficiency_{n}", "trend", n, lambda b: ratio(b.change(n), n * b.window(b.size, n))
     )  # fmt: skip
 
 
@@ -77,22 +76,22 @@ def _directional(n: int) -> Feature:
     def directional(b: Bars) -> FloatArray:
         up, down = np.zeros(len(b.high)), np.zeros(len(b.low))
         up[1:], down[1:] = np.log(b.high[1:] / b.high[:-1]), np.log(b.low[:-1] / b.low[1:])
-        plus = mean(np.where((up > down) & (up > 0), up, 0.0), n)
-        minus = mean(np.where((down > up) & (down > 0), down, 0.0), n)
+        plus = b.window(np.where((up > down) & (up > 0), up, 0.0), n)
+        minus = b.window(np.where((down > up) & (down > 0), down, 0.0), n)
         return ratio(plus - minus, plus + minus)
 
     return Feature(f"directional_{n}", "trend", n, directional)
 
 
 def _aroon(n: int) -> Feature:
-    return Feature(f"aroon_{n}", "trend", n, lambda b: filled(talib.AROONOSC(b.high, b.low, n)) / 100)
+    return Feature(f"aroon_{n}", "trend", n, lambda b: b.aroon(n) / 100)
 
 
 def _rsi(n: int) -> Feature:
     """Relative strength with plain means (Cutler's), mapped to ±1."""
 
     def rsi(b: Bars) -> FloatArray:
-        return ratio(mean(b.r, n), mean(np.abs(b.r), n))
+        return ratio(b.window(b.r, n), b.window(b.size, n))
 
     return Feature(f"rsi_{n}", "momentum", n, rsi, basic=n == 14)
 
@@ -124,7 +123,7 @@ def _from_low(n: int) -> Feature:
 
 
 def _cci(n: int) -> Feature:
-    return Feature(f"cci_{n}", "momentum", n, lambda b: filled(talib.CCI(b.high, b.low, b.close, n)) / 100)
+    return Feature(f"cci_{n}", "momentum", n, lambda b: b.cci(n) / 100)
 
 
 def _mfi(n: int) -> Feature:
@@ -135,13 +134,13 @@ def _mfi(n: int) -> Feature:
         rising = np.zeros(len(typical))
         rising[1:] = np.sign(typical[1:] - typical[:-1])
         money = typical * b.volume
-        return ratio(mean(rising * money, n), mean(np.abs(rising) * money, n))
+        return ratio(b.window(rising * money, n), b.window(np.abs(rising) * money, n))
 
     return Feature(f"money_flow_{n}", "momentum", n, money_flow)
 
 
 def _up_share(n: int) -> Feature:
-    return Feature(f"up_share_{n}", "momentum", n, lambda b: mean(np.sign(b.r), n))
+    return Feature(f"up_share_{n}", "momentum", n, lambda b: b.window(b.sign, n))
 
 
 FEATURES = (

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import talib
 
 from clm.core.domain import SCALE, FloatArray
-from clm.features.bars import SIGMA_FLOOR, SIGMA_WINDOW, Bars, correlation, filled, mean, ratio
+from clm.features.bars import SIGMA_FLOOR, SIGMA_WINDOW, Bars, before, ratio
 from clm.features.feature import Feature, scaled
 
 
@@ -33,7 +32,7 @@ def _garman_klass(n: int) -> Feature:
 
     def garman_klass(b: Bars) -> FloatArray:
         body = np.log(b.close / b.open)
-        squares = mean(0.5 * b.log_range**2 - (2 * np.log(2) - 1) * body**2, n)
+        squares = b.window(0.5 * b.log_range**2 - (2 * np.log(2) - 1) * body**2, n)
         logs: FloatArray = np.log(np.sqrt(np.maximum(squares, SIGMA_FLOOR**2)) / b.sigma)
         return logs
 
@@ -42,42 +41,37 @@ def _garman_klass(n: int) -> Feature:
 
 def _skewness(n: int) -> Feature:
     return Feature(
-        f"skewness_{n}", "volatility", n, lambda b: np.clip(mean(b.r**3, n) / b.std(n) ** 3, -20, 20)
+        f"skewness_{n}", "volatility", n, lambda b: np.clip(b.window(b.r2 * b.r, n) / b.std(n) ** 3, -20, 20)
     )
 
 
 def _kurtosis(n: int) -> Feature:
-    return Feature(f"kurtosis_{n}", "volatility", n, lambda b: np.log1p(mean(b.r**4, n) / b.std(n) ** 4))
+    return Feature(
+        f"kurtosis_{n}", "volatility", n, lambda b: np.log1p(b.window(b.r2 * b.r2, n) / b.std(n) ** 4)
+    )
 
 
 def _asymmetry(n: int) -> Feature:
     """(downside − upside)/(downside + upside) semivariance, within ±1."""
     return Feature(
         f"semivariance_asymmetry_{n}", "volatility", n,
-        lambda b: ratio(-mean(np.sign(b.r) * b.r**2, n), mean(b.r**2, n)),
+        lambda b: ratio(-b.window(b.sign * b.r2, n), b.window(b.r2, n)),
     )  # fmt: skip
 
 
 def _largest(n: int) -> Feature:
-    return Feature(
-        f"largest_move_{n}", "volatility", scaled(n), lambda b: filled(talib.MAX(np.abs(b.r), n)) / b.sigma
-    )
+    return Feature(f"largest_move_{n}", "volatility", scaled(n), lambda b: b.largest(b.size, n) / b.sigma)
 
 
 def _autocorrelation(n: int) -> Feature:
-    def autocorrelation(b: Bars) -> FloatArray:
-        before = np.zeros(len(b.r))
-        before[1:] = b.r[:-1]
-        return correlation(b.r, before, n)
-
-    return Feature(f"autocorrelation_{n}", "volatility", n + 1, autocorrelation)
+    return Feature(f"autocorrelation_{n}", "volatility", n + 1, lambda b: b.correlation(b.r, before(b.r), n))
 
 
 def _variance_ratio(k: int, n: int) -> Feature:
     """Log of Lo & MacKinlay's (1988) variance ratio: k-candle against one-candle variance over n candles."""
 
     def variance_ratio(b: Bars) -> FloatArray:
-        long = np.maximum(mean(b.change(k) ** 2, n) / k, SIGMA_FLOOR**2)
+        long = np.maximum(b.window(b.change(k) ** 2, n) / k, SIGMA_FLOOR**2)
         logs: FloatArray = np.log(long) - 2 * np.log(b.std(n))
         return logs
 
@@ -86,9 +80,8 @@ def _variance_ratio(k: int, n: int) -> Feature:
 
 def _volatility_of_volatility(n: int) -> Feature:
     def spread(b: Bars) -> FloatArray:
-        size = np.abs(b.r)
-        average = mean(size, n)
-        return ratio(np.sqrt(np.maximum(mean(size**2, n) - average**2, 0)), average)
+        average = b.window(b.size, n)
+        return ratio(np.sqrt(np.maximum(b.window(b.r2, n) - average * average, 0)), average)
 
     return Feature(f"volatility_of_volatility_{n}", "volatility", n, spread)
 
@@ -96,18 +89,14 @@ def _volatility_of_volatility(n: int) -> Feature:
 def _clustering(n: int) -> Feature:
     """Correlation of one candle's absolute return with the next one's."""
 
-    def clustering(b: Bars) -> FloatArray:
-        size = np.abs(b.r)
-        before = np.zeros(len(size))
-        before[1:] = size[:-1]
-        return correlation(size, before, n)
-
-    return Feature(f"volatility_clustering_{n}", "volatility", n + 1, clustering)
+    return Feature(
+        f"volatility_clustering_{n}", "volatility", n + 1, lambda b: b.correlation(b.size, before(b.size), n)
+    )
 
 
 FEATURES = (
     Feature(SCALE, "volatility", SIGMA_WINDOW, lambda b: b.sigma, basic=True),
-    Feature("shock", "volatility", SIGMA_WINDOW, lambda b: np.abs(b.r) / b.sigma, basic=True),
+    Feature("shock", "volatility", SIGMA_WINDOW, lambda b: b.size / b.sigma, basic=True),
     *(_volatility(n) for n in (6, 12, 24, 72, 168)),
     *(_parkinson(n) for n in (6, 24, 72)),
     _garman_klass(24),

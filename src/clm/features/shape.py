@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from clm.core.domain import FloatArray
-from clm.features.bars import Bars, log_ratio, mean, ratio
+from clm.features.bars import Bars, log_ratio, ratio
 from clm.features.feature import Feature
 
 _DAY = 86_400_000_000_000
@@ -32,14 +32,14 @@ def _close_location(b: Bars) -> FloatArray:
 
 
 def _smoothed(name: str, n: int, of: Callable[[Bars], FloatArray]) -> Feature:
-    return Feature(f"{name}_{n}", "shape", n, lambda b: mean(of(b), n))
+    return Feature(f"{name}_{n}", "shape", n, lambda b: b.window(of(b), n))
 
 
 def _calendar(name: str, period: int, wave: Callable[[FloatArray], FloatArray]) -> Feature:
     """Phase of the candle's close within a day or a week (UTC); close = open plus one step."""
 
     def phase(b: Bars) -> FloatArray:
-        opens = b.times.as_unit("ns").asi8
+        opens = b.opens
         step = opens[1] - opens[0] if len(opens) > 1 else 0
         angle: FloatArray = wave(((opens + step) % period) * (2 * np.pi / period))
         return angle

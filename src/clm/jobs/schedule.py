@@ -1,21 +1,29 @@
-"""The daily job: APScheduler fires, the callable it fires only asks for a run; nothing trains here."""
+"""What runs when, by the exchange's clock. APScheduler keeps looking at it; no work is done here."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from datetime import UTC, datetime
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from clm.core.errors import InvalidSetting
+from clm.core.closes import ClockReading, newest_close, next_look
+from clm.core.errors import ClmError, InvalidSetting
 
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
-#: A slot missed by less than this (a busy or sleeping machine) is still run, once.
-_MISFIRE_GRACE_SECONDS = 6 * 3600
+_FIRST_LOOK_SECONDS, _SHORTEST_SECONDS, _LONGEST_SECONDS, _RETRY_SECONDS = 0.2, 0.05, 60.0, 10.0
+#: How far back a slot is looked for: any cron expression that ever fires does so within four years.
+_FURTHEST = timedelta(days=4 * 366)
+log = structlog.get_logger()
 
 
 def cron_trigger(expression: str) -> CronTrigger:
@@ -34,27 +42,142 @@ def cron_trigger(expression: str) -> CronTrigger:
         raise InvalidSetting("CLM_SCHEDULE", expression, allowed) from exc
 
 
+def newest_slot(trigger: CronTrigger, now: datetime) -> datetime | None:
+    """The last moment at or before `now` at which the trigger fires; None where there was none for years."""
+    back = timedelta(minutes=1)
+    while True:
+        slot: datetime | None = trigger.get_next_fire_time(None, now - back)
+        if slot is not None and slot <= now:
+            while (later := _next(trigger, slot)) is not None and later <= now:
+                slot = later
+            return slot
+        if back >= _FURTHEST:
+            return None
+        back = min(back * 4, _FURTHEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something to do once per slot of a cron expression, on one of all replicas.
+
+    ask: whether the slot is settled now: begun here, or anywhere. newest: the last slot settled before this
+    process began; None: none ever was.
+    """
+
+    name: str
+    cron: str
+    ask: Callable[[datetime], bool]
+    newest: Callable[[], datetime | None]
+
+
 class Schedule:
-    """Calls `ask_for_run` at every slot of a cron expression, while entered."""
+    """Asks for each job at its slots, and calls `on_close` at every candle close, while entered.
 
-    def __init__(self, expression: str, ask_for_run: Callable[[], object]) -> None:
-        self._scheduler = BackgroundScheduler(timezone=UTC)
-        self._scheduler.add_job(
-            ask_for_run, cron_trigger(expression), id="retrain", coalesce=True, max_instances=1,
-            misfire_grace_time=_MISFIRE_GRACE_SECONDS,
-        )  # fmt: skip
+    Both by the exchange's clock: one that is replayed or accelerated brings its own days. Of slots that were
+    missed, by a downtime or because the exchange did not answer, the newest is made up for, once. on_look
+    is called at every look at the clock, at least once a minute. on_close None: no closes.
+    """
 
-    def next_run(self) -> datetime | None:
-        """The next slot, None when not running."""
-        job = self._scheduler.get_job("retrain")
-        moment: datetime | None = getattr(job, "next_run_time", None)
-        return moment
+    def __init__(
+        self,
+        exchange_time: Callable[[], datetime],
+        step: timedelta,
+        jobs: Sequence[Job],
+        *,
+        on_close: Callable[[], object] | None = None,
+        on_look: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._exchange_time, self._step = exchange_time, step
+        self._jobs = [(job, cron_trigger(job.cron)) for job in jobs]
+        self._on_close, self._on_look = on_close, on_look
+        self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
+        self._lock = threading.Lock()
+        self._over = False
+        self._clock = ClockReading()
+        self._settled: dict[str, datetime | None] = {}
+        self._closed: datetime | None = None
+        self.looked_at: float | None = None
+
+    def next_run(self, job: str) -> datetime | None:
+        """The next slot of a job, the exchange's time; None before the exchange was heard."""
+        seen = self._clock.last
+        if seen is None:
+            return None
+        return next((_next(trigger, seen) for j, trigger in self._jobs if j.name == job), None)
+
+    def look(self) -> float:
+        """One look at the exchange's clock: calls what is due, answers the seconds to wait until the next."""
+        try:
+            self._on_look()
+            now = self._exchange_time()
+            self._call_close(now)
+            settled = [self._call_job(job, trigger, now) for job, trigger in self._jobs]
+        except ClmError as error:
+            log.warning("schedule_waits", reason=str(error))
+            return _RETRY_SECONDS
+        finally:
+            self.looked_at = time.monotonic()
+        wait = self._wait(now)
+        return wait if all(settled) else min(wait, _RETRY_SECONDS)
+
+    def _call_close(self, now: datetime) -> None:
+        # A clock that jumped back has nothing due; its slots and closes come again when it gets there.
+        close = newest_close(now, self._step)
+        if self._on_close is not None and (self._closed is None or close > self._closed):
+            self._closed = close
+            self._on_close()
+
+    def _call_job(self, job: Job, trigger: CronTrigger, now: datetime) -> bool:
+        if job.name not in self._settled:
+            self._settled[job.name] = job.newest()
+        slot, settled = newest_slot(trigger, now), self._settled[job.name]
+        if slot is None or (settled is not None and slot <= settled):
+            return True
+        if not job.ask(slot):
+            return False
+        self._settled[job.name] = slot
+        return True
+
+    def _wait(self, now: datetime) -> float:
+        """Machine seconds until the next close or slot, by the speed the exchange's clock was seen to run."""
+        first = self._clock.last is None
+        self._clock.read(now)
+        if first:
+            return _FIRST_LOOK_SECONDS
+        coming = [next_look(now, self._step)]
+        coming += [slot for _, trigger in self._jobs if (slot := _next(trigger, now)) is not None]
+        away = self._clock.seconds_until(min(coming))
+        return _LONGEST_SECONDS if away is None else min(max(away, _SHORTEST_SECONDS), _LONGEST_SECONDS)
+
+    def _look_again(self) -> None:
+        wait = _RETRY_SECONDS
+        try:
+            wait = self.look()
+        except Exception:
+            # A look that was under way when the process began to end finds its means gone.
+            if not self._over:
+                raise
+        finally:
+            # Whatever broke is in the log; the clock is looked at again all the same.
+            at = datetime.now(UTC) + timedelta(seconds=wait)
+            with self._lock:
+                if not self._over:
+                    self._scheduler.add_job(self._look_again, "date", run_date=at, misfire_grace_time=None)
 
     def __enter__(self) -> Self:
+        self._scheduler.add_job(self._look_again, misfire_grace_time=None)
         self._scheduler.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._lock:
+            self._over = True
+            self._scheduler.pause()
         self._scheduler.shutdown(wait=False)
+
+
+def _next(trigger: CronTrigger, after: datetime) -> datetime | None:
+    slot: datetime | None = trigger.get_next_fire_time(None, after + timedelta(microseconds=1))
+    return slot

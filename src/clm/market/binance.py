@@ -29,6 +29,8 @@ _PAGES_A_WRITE = 8
 #: Newest stored candles that are read again with each look at the tail: the exchange revises them.
 _REVISED = 3
 _CONNECT_AND_READ_SECONDS = (5, 20)
+#: Nanoseconds since 1970 end in 2262; no exchange lives later.
+_LATEST_MS = 2**63 // 10**6
 
 
 class BinanceDataClient:
@@ -66,9 +68,10 @@ class BinanceDataClient:
 
     def server_time(self) -> datetime:
         answer = self._ask("get_server_time")
-        if not isinstance(answer, dict) or not isinstance(answer.get("serverTime"), int):
+        told = answer.get("serverTime") if isinstance(answer, dict) else None
+        if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told < _LATEST_MS:
             raise ExchangeUnavailable(f"{self.base_url} does not tell its time")
-        return datetime.fromtimestamp(answer["serverTime"] / 1000, UTC)
+        return datetime.fromtimestamp(told / 1000, UTC)
 
     def load_training_data(self, start: datetime, end: datetime) -> pd.DataFrame:
         return self._load(start, end, self.server_time())
@@ -77,7 +80,11 @@ class BinanceDataClient:
         if not days > 0:
             raise InvalidSetting("days", days, "a positive number of days")
         now = self.server_time()
-        return self._load(now - timedelta(days=days), now, now)
+        try:
+            start = now - timedelta(days=days)
+        except OverflowError as exc:
+            raise InvalidSetting("days", days, "no more days than there have been") from exc
+        return self._load(start, now, now)
 
     def load_validation_data(self, days: float) -> pd.DataFrame:
         return self.load_recent_data(days)
@@ -157,7 +164,7 @@ class BinanceDataClient:
         while low < high:
             page = self._page(low, high)
             page = page[page.index < pd.Timestamp(high, unit="ms", tz="UTC")]
-            full = len(page) == _PAGE
+            full = len(page) >= _PAGE
             last = int(page.index[-1].timestamp() * 1000) + self._step if len(page) else low
             # A candle may reach the exchange's archive a moment late: near now only what came is known.
             settled = last if full else max(last, min(high, now - _REVISED * self._step))
@@ -187,6 +194,9 @@ class BinanceDataClient:
         def checked(answer: Any) -> pd.DataFrame:
             frame = candles_of(answer, self.series, self.base_url)
             validate(frame, self.series)
+            if len(frame) and frame.index[0] < pd.Timestamp(low, unit="ms", tz="UTC"):
+                # Believed, they would be asked for without end.
+                raise ExchangeUnavailable(f"{self.base_url} answers with candles nobody asked for")
             return frame
 
         frame: pd.DataFrame = self._ask(

@@ -13,6 +13,9 @@ from clm.core.errors import InvalidCandles
 _PRICES = ("open", "high", "low", "close")
 _AMOUNTS = ("volume", "quote_volume", "taker_buy_base", "trades")
 _SHOWN = 5
+#: Nanoseconds since 1970 end in 2262: stamps outside of this are no times a candle can have.
+_LATEST_SECONDS = 2**63 // 10**9
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +98,17 @@ def _offenders(frame: pd.DataFrame, series: Series, *, ordered: bool = True) -> 
     ordered: also refuse rows that are out of order.
     """
     times = _check_layout(frame)
-    opens = times.as_unit("ns").asi8
-    step = int(series.step.total_seconds() * 1e9)
+    opens, ticks = times.asi8, _PER_SECOND[times.unit]
+    step = int(series.step.total_seconds()) * ticks
     prices = {name: frame[name].to_numpy(dtype=np.float64) for name in _PRICES}
     amounts = {name: frame[name].to_numpy(dtype=np.float64) for name in _AMOUNTS}
     values = np.stack([*prices.values(), *amounts.values()])
     upper, lower = (np.maximum(prices["open"], prices["close"]), np.minimum(prices["open"], prices["close"]))
     out_of_order = np.concatenate(([False], np.diff(opens) < 0)) if ordered else np.zeros(len(opens), bool)
+    with np.errstate(over="ignore"):
+        most_bought = amounts["volume"] * (1 + 1e-9)
     rules = (
+        ((opens < 0) | (opens >= _LATEST_SECONDS * ticks), "stamped before 1970 or after 2261"),
         (opens % step != 0, f"stamped off the {series.interval} grid"),
         (np.asarray(times.duplicated(keep="first")), "stamped like an earlier candle"),
         (out_of_order, "out of order"),
@@ -111,7 +117,7 @@ def _offenders(frame: pd.DataFrame, series: Series, *, ordered: bool = True) -> 
         ((np.stack(list(amounts.values())) < 0).any(axis=0), "an amount is negative"),
         (prices["high"] < upper, "high is below open or close"),
         (prices["low"] > lower, "low is above open or close"),
-        (amounts["taker_buy_base"] > amounts["volume"] * (1 + 1e-9), "takers bought more than was traded"),
+        (amounts["taker_buy_base"] > most_bought, "takers bought more than was traded"),
     )
     found: dict[int, str] = {}
     for broken, what in rules:
@@ -124,6 +130,10 @@ def _check_layout(frame: pd.DataFrame) -> pd.DatetimeIndex:
     missing = [name for name in CANDLE_COLUMNS if name not in frame.columns]
     if missing:
         raise InvalidCandles(f"candles lack the columns {', '.join(missing)}")
+    for name in CANDLE_COLUMNS:
+        wanted = "int64" if name == "trades" else "float64"
+        if list(frame.columns).count(name) != 1 or str(frame[name].dtype) != wanted:
+            raise InvalidCandles(f"candles must have one column {name}, of {wanted}")
     times = frame.index
     if not isinstance(times, pd.DatetimeIndex) or str(times.tz) != "UTC":
         raise InvalidCandles("candles must be indexed by their open time (DatetimeIndex in UTC)")

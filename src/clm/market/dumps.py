@@ -63,9 +63,13 @@ def _take_in(
 
 
 def _named(path: Path) -> list[tuple[Path, Series]]:
-    if not path.exists():
+    try:
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        there = path.is_dir() or path.is_file()
+    except OSError as exc:
+        raise BadInput("path", str(path), f"an existing file or folder ({exc.strerror})") from exc
+    if not there:
         raise BadInput("path", str(path), "an existing file or folder")
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     named = [(file, series) for file in files if (series := series_of(file.name)) is not None]
     if not named:
         raise BadInput("path", str(path), f"a file named like {ALLOWED}, or a folder with such files")

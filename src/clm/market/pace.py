@@ -38,7 +38,7 @@ class Pace:
     def after(self, headers: Mapping[str, str]) -> None:
         """Waits for the next minute when this minute's weight is nearly used up."""
         used = headers.get(_HEADER, "")
-        if used.isdigit() and int(used) >= self.weight_budget:
+        if used.isdecimal() and len(used) < 10 and int(used) >= self.weight_budget:
             rest = 60 - self.wall() % 60
             log.info("weight_budget_reached", used=int(used), waiting_seconds=round(rest, 1))
             self.sleep(rest)

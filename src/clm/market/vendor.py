@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,11 @@ from clm.core.errors import (
 #: Fields of a kline we keep, by their place in the exchange's row.
 _FIELDS = {
     "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "quote_volume": 7, "taker_buy_base": 9,
-    "trades": 8,
 }  # fmt: skip
+_TRADES = 8
 _ROW_LENGTH = 12
+#: A thousand candles take 150 kB; an answer beyond this is not read to its end.
+_LARGEST_ANSWER = 1 << 24
 
 #: What python-binance and requests may raise from a public REST call; a test enumerates their classes.
 TRANSLATED: tuple[type[Exception], ...] = (
@@ -35,6 +38,8 @@ TRANSLATED: tuple[type[Exception], ...] = (
     vendor.BinanceRequestException,
     requests.exceptions.RequestException,
     AttributeError,
+    # JSON that nests without end.
+    RecursionError,
 )
 
 
@@ -47,13 +52,29 @@ def open_client(base_url: str, timeout: tuple[float, float]) -> Client:
     """
 
     def make() -> Client:
-        client = Client(ping=False, requests_params={"timeout": timeout})
+        client = Client(ping=False, requests_params={"timeout": timeout, "stream": True})
+        client.session.hooks["response"].append(_read_within_bounds)
         client.API_URL = f"{base_url}/api"
         client.loop.close()
         return client
 
     with ThreadPoolExecutor(max_workers=1) as apart:
         return apart.submit(make).result()
+
+
+def _read_within_bounds(response: requests.Response, *_: object, **__: object) -> requests.Response:
+    """The answer with its body read, unless that has no end. Raises ContentDecodingError then."""
+    body = bytearray()
+    try:
+        for chunk in response.iter_content(1 << 16):
+            body += chunk
+            if len(body) > _LARGEST_ANSWER:
+                raise requests.exceptions.ContentDecodingError(f"more than {_LARGEST_ANSWER} bytes")
+    except BaseException:
+        response.close()
+        raise
+    response._content = bytes(body)
+    return response
 
 
 def translate(error: Exception, series: Series, url: str) -> ClmError:
@@ -65,6 +86,8 @@ def translate(error: Exception, series: Series, url: str) -> ClmError:
             return ExchangeUnavailable(f"{url} answered with something that is not JSON")
         case requests.exceptions.Timeout():
             return ExchangeUnavailable(f"{url} did not answer in time")
+        case requests.exceptions.ContentDecodingError():
+            return ExchangeUnavailable(f"{url} answered with something that cannot be unpacked or has no end")
         case requests.exceptions.InvalidURL() | requests.exceptions.InvalidSchema():
             return ExchangeRejected(f"{url} is not an address of an exchange")
         case requests.exceptions.RequestException():
@@ -100,16 +123,33 @@ def candles_of(answer: Any, series: Series, url: str) -> pd.DataFrame:
         what = "an empty body" if answer == {} else "something that is no list of candles"
         raise ExchangeUnavailable(f"{url} answered with {what} for {series}")
     try:
-        opens = np.array([int(row[0]) for row in answer], dtype="int64")
-        columns = {name: np.array([float(row[i]) for row in answer]) for name, i in _FIELDS.items()}
-    except (ValueError, TypeError) as exc:
+        opens = np.array([_whole(row[0]) for row in answer], dtype="int64")
+        columns = {name: np.array([_number(row[i]) for row in answer]) for name, i in _FIELDS.items()}
+        trades = np.array([_whole(row[_TRADES]) for row in answer], dtype="int64")
+    except (ValueError, TypeError, OverflowError) as exc:
         raise ExchangeUnavailable(f"{url} answered with a candle that holds no numbers ({exc})") from exc
     index = pd.DatetimeIndex(opens.astype("datetime64[ms]"), name="open_time").tz_localize("UTC")
-    return pd.DataFrame({**columns, "trades": columns["trades"].astype("int64")}, index=index, copy=False)
+    return pd.DataFrame({**columns, "trades": trades}, index=index, copy=False)
+
+
+def _whole(value: object) -> int:
+    """A count or a stamp, as JSON has them: nothing is cut off a fraction."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{value!r:.40} is no whole number")
+    return value
+
+
+def _number(value: object) -> float:
+    """A price or an amount, which the exchange writes as text."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError(f"{value!r:.40} is no number")
+    return float(value)
 
 
 def _seconds(text: str | None) -> float | None:
+    """Of a Retry-After; None for what is no time to wait, such as a date or `nan`."""
     try:
-        return float(text) if text is not None else None
+        seconds = float(text) if text is not None else -1.0
     except ValueError:
         return None
+    return seconds if isfinite(seconds) and seconds >= 0 else None

@@ -8,29 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+)
 
-from clm.core.errors import DatabaseUnavailable, InvalidSetting, StorageFailed
-from clm.settings import mask_url
+from clm.core.errors import BadInput, DatabaseUnavailable, InvalidSetting, StorageFailed
+from clm.core.text import mask_url
 
 _ALLOWED = "sqlite:///path/to/file.db or postgresql+psycopg://user:password@host:5432/database"
 #: Seconds a writer waits for another one before it gives up.
 _BUSY_SECONDS = 30
 #: Words of SQLite for a database that will not get better by waiting.
-_HOPELESS = ("full", "readonly", "not a database", "malformed", "unable to open")
+_HOPELESS = ("full", "disk I/O error", "readonly", "not a database", "malformed", "unable to open")
 
 
 def open_engine(db_url: str) -> sa.Engine:
     """An engine; nothing is connected yet. Raises InvalidSetting, StorageFailed (folder cannot be made)."""
-    try:
-        url = sa.make_url(db_url)
-        backend = url.get_backend_name()
-    except (ArgumentError, ValueError) as exc:
-        raise InvalidSetting("db_url", mask_url(db_url), _ALLOWED) from exc
-    if backend == "sqlite":
+    url = _parsed(db_url)
+    if url.get_backend_name() == "sqlite":
         return _open_sqlite(url)
-    if backend != "postgresql":
-        raise InvalidSetting("db_url", mask_url(db_url), _ALLOWED)
     try:
         return sa.create_engine(
             url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args={"connect_timeout": 10}
@@ -41,10 +42,45 @@ def open_engine(db_url: str) -> sa.Engine:
 
 
 @contextmanager
+def opened(db_url: str) -> Iterator[sa.Engine]:
+    """An engine for a while, its connections given back afterwards. Raises as `open_engine` does."""
+    engine = open_engine(db_url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def file_of(db_url: str) -> Path | None:
+    """The file of a SQLite database, there or not; None for one on a server. Raises InvalidSetting."""
+    url = _parsed(db_url)
+    return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+
+def sqlite_url(file: Path) -> str:
+    """The URL of a database in `file`."""
+    return sa.URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
+
+
+@contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A connection to read from. Raises DatabaseUnavailable, StorageFailed."""
-    with _ours(engine), engine.connect() as connection:
+    with translated(engine), engine.connect() as connection:
         yield connection
+
+
+@contextmanager
+def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection to read from, all of whose queries see one and the same moment, however long they take.
+
+    Raises DatabaseUnavailable, StorageFailed.
+    """
+    with translated(engine), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        # SQLite needs no more than one transaction: in WAL mode its first query fixes what the others see.
+        with connection.begin():
+            yield connection
 
 
 @contextmanager
@@ -54,7 +90,7 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     Raises DatabaseUnavailable, StorageFailed; IntegrityError is the caller's to explain.
     """
     with (
-        _ours(engine),
+        translated(engine),
         engine.connect().execution_options(clm_writing=True) as connection,
         connection.begin(),
     ):
@@ -62,27 +98,53 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
-def _ours(engine: sa.Engine) -> Iterator[None]:
+def translated(engine: sa.Engine) -> Iterator[None]:
+    """Inside, the database's errors become ours, all but IntegrityError."""
     try:
         yield
     except IntegrityError:
         raise
+    except (DataError, OverflowError, UnicodeEncodeError) as exc:
+        # A number beyond 64 bits, a zero byte, half a surrogate pair: no row can have it.
+        cause = first_line(exc) if isinstance(exc, DataError) else str(exc)
+        message = f"no database can hold that value: {cause[:200]}"
+        raise BadInput("value", cause[:200], "text without zero bytes, and numbers", message=message) from exc
     except DatabaseError as exc:
-        where, cause = engine.url.render_as_string(hide_password=True), _first_line(exc)
+        where, cause = _told(engine.url), first_line(exc)
         if any(word in cause for word in _HOPELESS):
             raise StorageFailed(f"the database {where} cannot be used: {cause}") from exc
         raise DatabaseUnavailable(f"the database {where} did not answer: {cause}") from exc
 
 
+def _told(url: sa.URL) -> str:
+    """The address as it may be shown."""
+    return mask_url(url.render_as_string(hide_password=True))
+
+
+def _parsed(db_url: str) -> sa.URL:
+    try:
+        url = sa.make_url(db_url)
+        known = url.get_backend_name() in ("sqlite", "postgresql")
+    except (ArgumentError, ValueError) as exc:
+        raise InvalidSetting("db_url", mask_url(db_url), _ALLOWED) from exc
+    if not known:
+        raise InvalidSetting("db_url", mask_url(db_url), _ALLOWED)
+    if "@" in (url.host or ""):
+        # Whatever is told of a host that is half a password would give it away.
+        message = f"db_url: {mask_url(db_url)!r}: an @ in a password is written %40"
+        raise InvalidSetting("db_url", mask_url(db_url), _ALLOWED, message=message)
+    return url
+
+
 def _open_sqlite(url: sa.URL) -> sa.Engine:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         allowed = "a file (sqlite:///clm.db): every run is a process of its own and shares it"
-        raise InvalidSetting("db_url", str(url), allowed)
+        raise InvalidSetting("db_url", _told(url), allowed)
     folder = Path(url.database).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise StorageFailed(f"the database's folder {folder} cannot be made: {exc.strerror}") from exc
+    except (OSError, ValueError) as exc:
+        raise StorageFailed(f"the database's folder {str(folder)!r} cannot be made: {exc}") from exc
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
 
     # The driver's own transaction handling begins late and only for some statements; ours begins when told.
@@ -102,6 +164,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _first_line(error: DBAPIError) -> str:
+def first_line(error: DBAPIError) -> str:
+    """What the database said, without where in its code it said so."""
     text = str(error.orig).strip()
     return text.splitlines()[0] if text else type(error.orig).__name__

@@ -34,6 +34,9 @@ def version_values(artifact: ModelArtifact, path: str, sha256: str) -> dict[str,
         "recipe_id": artifact.recipe_id,
         "parent_version": artifact.parent_version,
         "notes": artifact.notes,
+        "certificate_json": jsonable(artifact.certificate),
+        "profile_json": artifact.profile,
+        "origin_json": artifact.origin,
     }
 
 
@@ -61,6 +64,13 @@ def artifact_of(row: sa.Row[Any]) -> ModelArtifact:
         artifact_sha256=row.artifact_sha256,
         promoted_at=row.promoted_at,
         retired_at=row.retired_at,
+        replaced_version=row.replaced_version,
+        certificate=row.certificate_json,
+        quarantined_at=row.quarantined_at,
+        quarantine_reason=row.quarantine_reason,
+        pruned_at=row.pruned_at,
+        profile=row.profile_json,
+        origin=row.origin_json,
     )
 
 
@@ -79,6 +89,7 @@ def decision_values(decision: Decision, series: Series, decided_at: Any) -> dict
         "numbers_json": jsonable(decision.numbers),
         "decided_by": decision.decided_by,
         "decided_at": decision.decided_at or decided_at,
+        "inputs_json": jsonable(decision.inputs),
     }
 
 
@@ -95,6 +106,8 @@ def decision_of(row: sa.Row[Any]) -> Decision:
         numbers=row.numbers_json,
         decided_by=row.decided_by,
         decided_at=row.decided_at,
+        inputs=row.inputs_json or {},
+        decision_id=row.id,
     )
 
 

@@ -1,65 +1,86 @@
-"""Runs as rows: one queued or running at a time, also between processes."""
+"""Runs as rows: one of a kind under way at a time, a slot done once, whatever happens to who does it."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from clm.core.domain import Run, RunRequest, RunState
-from clm.core.errors import IllegalTransition, RunInProgress, RunNotFound
+from clm.core.errors import IllegalTransition, LeaseLost, RunInProgress, RunNotFound, SlotTaken
+from clm.core.runs import Fence, Run, RunKind, RunRequest, RunState
 from clm.core.wire import jsonable
-from clm.registry.engine import reading, writing
+from clm.registry.database import Database
 from clm.registry.tables import runs
 
-_KIND = "retrain"
 _OPEN = (str(RunState.QUEUED), str(RunState.RUNNING))
+_RUNNING = (str(RunState.RUNNING),)
 
 
 class SQLRunStore:
-    """now: the machine's clock; a run is a matter of this machine, not of the exchange."""
+    """now: the clock of states and heartbeats; default: the database's, one for all who share it."""
 
-    def __init__(self, engine: sa.Engine, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._engine = engine
-        self._now = now
+    def __init__(self, database: Database, now: Callable[[], datetime] | None = None) -> None:
+        self._database = database
+        self._given_now = now
 
     def create(self, request: RunRequest) -> Run:
-        now = self._now()
-        run_id = f"r{now:%Y%m%d_%H%M%S}_{secrets.token_hex(3)}"
-        values = {
-            "run_id": run_id, "kind": _KIND, "state": str(RunState.QUEUED), "created_at": now, "owner": "",
-            "request_json": jsonable(request), "progress_json": {},
-        }  # fmt: skip
         try:
-            with writing(self._engine) as connection:
+            with self._database.writing(fenced=False) as connection:
+                now = self._now(connection)
+                run_id = f"r{now:%Y%m%d_%H%M%S}_{secrets.token_hex(3)}"
+                values = {
+                    "run_id": run_id, "kind": str(request.kind), "state": str(RunState.QUEUED),
+                    "created_at": now, "owner": "", "request_json": _asked(request), "progress_json": {},
+                    "slot": request.slot, "attempt": 0, "interruptions_json": [], "journal_json": {},
+                }  # fmt: skip
                 connection.execute(runs.insert().values(values))
         except IntegrityError as exc:
-            self.refuse_while_running()
+            if request.slot is not None and self.of_slot(request.kind, request.slot) is not None:
+                raise SlotTaken(f"the {request.kind} slot {request.slot:%Y-%m-%d %H:%M} is taken") from exc
+            self.refuse_while_running(request.kind)
             raise RunInProgress("one that has just ended; try again") from exc
         return self.get(run_id)
 
-    def refuse_while_running(self) -> None:
-        """Raises RunInProgress naming the run that is queued or running, if any."""
-        query = sa.select(runs.c.run_id).where(runs.c.kind == _KIND, runs.c.state.in_(_OPEN))
-        with reading(self._engine) as connection:
+    def refuse_while_running(self, kind: RunKind = RunKind.RETRAIN) -> None:
+        """Raises RunInProgress naming the run of that kind that is queued or running, if any."""
+        query = sa.select(runs.c.run_id).where(runs.c.kind == str(kind), runs.c.state.in_(_OPEN))
+        with self._database.reading() as connection:
             found = connection.execute(query).scalar()
         if found is not None:
             raise RunInProgress(found)
 
     def start(self, run_id: str, owner: str) -> Run:
-        now = self._now()
-        values = {"state": str(RunState.RUNNING), "owner": owner, "started_at": now, "heartbeat_at": now}
-        return self._step(run_id, (str(RunState.QUEUED),), values)
+        with self._database.writing(fenced=False) as connection:
+            now = self._now(connection)
+            values = {
+                "state": str(RunState.RUNNING), "owner": owner, "started_at": now, "heartbeat_at": now,
+                "attempt": runs.c.attempt + 1, "finished_at": None, "error": None,
+            }  # fmt: skip
+            self._step(connection, run_id, (str(RunState.QUEUED),), values)
+        return self.get(run_id)
 
-    def beat(self, run_id: str, progress: Mapping[str, Any] | None = None) -> None:
-        values: dict[str, Any] = {"heartbeat_at": self._now()}
-        if progress is not None:
-            values["progress_json"] = jsonable(progress)
-        self._step(run_id, (str(RunState.RUNNING),), values)
+    def beat(self, fence: Fence, progress: Mapping[str, Any] | None = None) -> None:
+        with self._database.writing(fenced=False) as connection:
+            values: dict[str, Any] = {"heartbeat_at": self._now(connection)}
+            if progress is not None:
+                values["progress_json"] = jsonable(progress)
+            self._hold(connection, fence, values)
+
+    def note(self, fence: Fence, entry: str, value: Mapping[str, Any]) -> None:
+        with self._database.writing(fenced=False) as connection:
+            query = sa.select(runs.c.journal_json).where(runs.c.run_id == fence.run_id).with_for_update()
+            journal = {**(connection.execute(query).scalar() or {}), entry: jsonable(value)}
+            self._hold(connection, fence, {"journal_json": journal})
+
+    def journal(self, run_id: str) -> Mapping[str, Mapping[str, Any]]:
+        with self._database.reading() as connection:
+            query = sa.select(runs.c.journal_json).where(runs.c.run_id == run_id)
+            found: Mapping[str, Mapping[str, Any]] = connection.execute(query).scalar() or {}
+        return found
 
     def finish(
         self,
@@ -68,53 +89,160 @@ class SQLRunStore:
         *,
         report: Mapping[str, Any] | None = None,
         error: str | None = None,
+        fence: Fence | None = None,
     ) -> Run:
-        if not state.over:
+        if not state.over or state is RunState.INTERRUPTED:
             raise IllegalTransition(f"a run cannot end as {state}")
-        values = {"state": str(state), "finished_at": self._now(), "error": error}
-        return self._step(run_id, _OPEN, {**values, "report_json": jsonable(report)})
+        with self._database.writing(fenced=False) as connection:
+            values = {
+                "state": str(state), "finished_at": self._now(connection), "error": error,
+                "report_json": jsonable(report),
+            }  # fmt: skip
+            if fence is not None:
+                self._hold(connection, fence, values)
+            else:
+                self._step(connection, run_id, _OPEN, values)
+        return self.get(run_id)
+
+    def interrupt(self, run_id: str, reason: str, *, silent_since: datetime | None = None) -> Run:
+        with self._database.writing(fenced=False) as connection:
+            query = sa.select(runs).where(runs.c.run_id == run_id).with_for_update()
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                raise RunNotFound(f"no run has the id {run_id!r}")
+            if silent_since is not None and (row.heartbeat_at or row.created_at) >= silent_since:
+                raise IllegalTransition(f"run {run_id} has given a sign of life meanwhile")
+            now = self._now(connection)
+            ended = {"attempt": row.attempt, "owner": row.owner, "at": now, "reason": reason}
+            values = {
+                "state": str(RunState.INTERRUPTED), "finished_at": now, "error": reason,
+                "interruptions_json": jsonable([*row.interruptions_json, ended]),
+            }  # fmt: skip
+            self._step(connection, run_id, _OPEN, values)
+        return self.get(run_id)
+
+    def requeue(self, run_id: str) -> Run:
+        over = (str(RunState.INTERRUPTED), str(RunState.FAILED))
+        try:
+            with self._database.writing(fenced=False) as connection:
+                values = {"state": str(RunState.QUEUED), "heartbeat_at": self._now(connection), "owner": ""}
+                self._step(connection, run_id, over, values)
+        except IntegrityError as exc:
+            self.refuse_while_running(self.get(run_id).request.kind)
+            raise RunInProgress("one that has just ended; try again") from exc
+        return self.get(run_id)
+
+    def claim(self, request: RunRequest, owner: str, stale_after_seconds: float) -> Run:
+        self.interrupt_stale(stale_after_seconds, request.kind)
+        try:
+            run = self.create(request)
+        except SlotTaken:
+            found = self.of_slot(request.kind, request.slot) if request.slot else None
+            if found is None or found.state in (RunState.COMPLETED, RunState.CANCELLED):
+                raise
+            if not found.state.over:
+                raise RunInProgress(found.run_id) from None
+            run = self.requeue(found.run_id)
+        return self.start(run.run_id, owner)
 
     def get(self, run_id: str) -> Run:
-        with reading(self._engine) as connection:
-            row = connection.execute(sa.select(runs).where(runs.c.run_id == run_id)).one_or_none()
+        row = self._one(runs.c.run_id == run_id)
         if row is None:
             raise RunNotFound(f"no run has the id {run_id!r}")
         return _run(row)
 
-    def latest(self) -> Run | None:
-        return next(iter(self.recent(1)), None)
+    def of_slot(self, kind: RunKind, slot: datetime) -> Run | None:
+        row = self._one(sa.and_(runs.c.kind == str(kind), runs.c.slot == slot))
+        return None if row is None else _run(row)
 
-    def recent(self, limit: int = 20) -> list[Run]:
-        with reading(self._engine) as connection:
-            rows = connection.execute(sa.select(runs).order_by(runs.c.id.desc()).limit(limit))
-            return [_run(row) for row in rows]
+    def newest_slot(self, kind: RunKind) -> datetime | None:
+        query = sa.select(sa.func.max(runs.c.slot)).where(runs.c.kind == str(kind))
+        with self._database.reading() as connection:
+            newest: datetime | None = connection.execute(query).scalar()
+        return newest
 
-    def interrupt_stale(self, older_than_seconds: float) -> list[Run]:
-        limit = self._now() - timedelta(seconds=older_than_seconds)
-        query = sa.select(runs.c.run_id).where(
-            runs.c.state.in_(_OPEN), sa.func.coalesce(runs.c.heartbeat_at, runs.c.created_at) < limit
-        )
-        with reading(self._engine) as connection:
+    def latest(self, kind: RunKind = RunKind.RETRAIN) -> Run | None:
+        return next(iter(self.recent(1, kind)), None)
+
+    def recent(self, limit: int = 20, kind: RunKind = RunKind.RETRAIN) -> list[Run]:
+        query = sa.select(runs).where(runs.c.kind == str(kind)).order_by(runs.c.id.desc()).limit(limit)
+        with self._database.reading() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
+    def interrupt_stale(self, older_than_seconds: float, kind: RunKind | None = None) -> list[Run]:
+        with self._database.reading() as connection:
+            limit = self._now(connection) - timedelta(seconds=older_than_seconds)
+            query = sa.select(runs.c.run_id).where(
+                runs.c.state.in_(_OPEN), sa.func.coalesce(runs.c.heartbeat_at, runs.c.created_at) < limit
+            )
+            if kind is not None:
+                query = query.where(runs.c.kind == str(kind))
             silent = list(connection.execute(query).scalars())
         ended = []
         for run_id in silent:
             try:
-                ended.append(self.finish(run_id, RunState.INTERRUPTED, error="its worker fell silent"))
+                ended.append(self.interrupt(run_id, "its worker fell silent", silent_since=limit))
             except IllegalTransition:
-                # It ended by itself between the two looks: nothing to mark.
+                # It ended by itself, or spoke, between the two looks: nothing to mark.
                 continue
         return ended
 
-    def _step(self, run_id: str, allowed: tuple[str, ...], values: Mapping[str, Any]) -> Run:
-        with writing(self._engine) as connection:
-            done = connection.execute(
-                runs.update().where(runs.c.run_id == run_id, runs.c.state.in_(allowed)).values(**values)
+    def forget(self, kind: RunKind, keep: int) -> int:
+        newest = sa.select(runs.c.id).where(runs.c.kind == str(kind)).order_by(runs.c.id.desc()).limit(keep)
+        with self._database.writing(fenced=False) as connection:
+            kept = list(connection.execute(newest).scalars())
+            if len(kept) < keep:
+                return 0
+            gone = connection.execute(
+                runs.delete().where(
+                    runs.c.kind == str(kind), runs.c.id < min(kept), runs.c.state.not_in(_OPEN)
+                )
             )
-        run = self.get(run_id)
-        if done.rowcount != 1:
-            wanted = values.get("state", "beating")
-            raise IllegalTransition(f"run {run_id} is {run.state}: it cannot become {wanted}")
-        return run
+        return gone.rowcount
+
+    def _now(self, connection: sa.Connection) -> datetime:
+        return self._given_now() if self._given_now is not None else self._database.now(connection)
+
+    def _one(self, condition: sa.ColumnElement[bool]) -> sa.Row[Any] | None:
+        with self._database.reading() as connection:
+            return connection.execute(sa.select(runs).where(condition)).one_or_none()
+
+    def _step(
+        self, connection: sa.Connection, run_id: str, allowed: tuple[str, ...], values: Mapping[str, Any]
+    ) -> None:
+        done = connection.execute(
+            runs.update().where(runs.c.run_id == run_id, runs.c.state.in_(allowed)).values(**values)
+        )
+        if done.rowcount == 1:
+            return
+        state = connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run_id)).scalar()
+        if state is None:
+            raise RunNotFound(f"no run has the id {run_id!r}")
+        raise IllegalTransition(f"run {run_id} is {state}: it cannot become {values['state']}")
+
+    def _hold(self, connection: sa.Connection, fence: Fence, values: Mapping[str, Any]) -> None:
+        """Writes `values` while the run is still the fence's. Raises LeaseLost, RunNotFound."""
+        done = connection.execute(
+            runs.update()
+            .where(runs.c.run_id == fence.run_id, runs.c.attempt == fence.attempt, runs.c.state.in_(_RUNNING))
+            .values(**values)
+        )
+        if done.rowcount == 1:
+            return
+        row = connection.execute(
+            sa.select(runs.c.state, runs.c.attempt).where(runs.c.run_id == fence.run_id)
+        ).one_or_none()
+        if row is None:
+            raise RunNotFound(f"no run has the id {fence.run_id!r}")
+        raise LeaseLost(
+            f"run {fence.run_id} is {row.state} at attempt {row.attempt}; attempt {fence.attempt} is over"
+        )
+
+
+def _asked(request: RunRequest) -> Any:
+    """The request without what has columns of its own."""
+    asked = jsonable(request)
+    return {name: asked[name] for name in ("models", "symbols", "force", "requested_by")}
 
 
 def _run(row: sa.Row[Any]) -> Run:
@@ -127,12 +255,16 @@ def _run(row: sa.Row[Any]) -> Run:
             symbols=tuple(asked["symbols"]) if asked["symbols"] is not None else None,
             force=asked["force"],
             requested_by=asked["requested_by"],
+            kind=RunKind(row.kind),
+            slot=row.slot,
         ),
         created_at=row.created_at,
         started_at=row.started_at,
         heartbeat_at=row.heartbeat_at,
         finished_at=row.finished_at,
         owner=row.owner,
+        attempt=row.attempt,
+        interruptions=row.interruptions_json,
         progress=row.progress_json,
         report=row.report_json,
         error=row.error,

@@ -20,27 +20,33 @@ from clm.core.errors import (
     ArtifactMissing,
     BadInput,
     ChampionChanged,
+    ClmError,
+    DecisionNotFound,
     VersionExists,
     VersionNotFound,
 )
 from clm.core.protocols import TrainedModel
 from clm.registry.artifacts import ArtifactStore
-from clm.registry.engine import open_engine, reading, writing
-from clm.registry.migrate import ensure_schema
-from clm.registry.rows import artifact_of, decision_of, decision_values, of_series, version_values
+from clm.registry.book import SQLEvidenceBook
+from clm.registry.database import Database
+from clm.registry.folder import ModelFolder
+from clm.registry.rows import artifact_of, decision_of, of_series, version_values
 from clm.registry.tables import decisions, versions
+from clm.registry.transitions import activate, active, append, by_hand, recorded, settle
+from clm.registry.upkeep import Upkeep
 from clm.registry.verify import Finding, verify_all
 from clm.settings import Settings
 
 log = structlog.get_logger()
-_SAVE_ATTEMPTS = 10
+#: Savers in the same second compete for a name; each round one of them gets it.
+_SAVE_ATTEMPTS = 100
 
 
 class SQLModelRegistry:
     """The registry of one series (see `for_series`) in the database at `db_url`, files under `model_dir`.
 
     Arguments not given come from the settings. Building it connects nothing; the first use does, and brings
-    an empty or older database up to date.
+    an empty or older database up to date. patience: seconds a database that does not answer is waited for.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class SQLModelRegistry:
         model_dir: Path | str | None = None,
         *,
         series: Series | None = None,
+        patience: float = 0,
     ) -> None:
         if db_url is None or model_dir is None or series is None:
             settings = Settings.load()
@@ -56,54 +63,63 @@ class SQLModelRegistry:
             model_dir = settings.model_dir if model_dir is None else model_dir
             series = series or Series(settings.symbols[0], settings.interval)
         self.series = series
-        self._shared = _Shared(open_engine(db_url), ArtifactStore(Path(model_dir)))
-
-    @property
-    def engine(self) -> sa.Engine:
-        """The engine, its schema up to date."""
-        return self._shared.ready()
-
-    def open(self) -> None:
-        """Connect now rather than at first use. Raises DatabaseUnavailable, DatabaseTooNew, StorageFailed."""
-        self._shared.ready()
+        self.database = Database(db_url, patience=patience)
+        self._files = ArtifactStore(Path(model_dir))
+        self.folder = ModelFolder(self.database, self._files)
 
     def for_series(self, series: Series) -> SQLModelRegistry:
         other = object.__new__(SQLModelRegistry)
-        other.series, other._shared = series, self._shared
+        other.series, other.database = series, self.database
+        other._files, other.folder = self._files, self.folder
         return other
 
     def get_active(self, model_type: str) -> ModelArtifact | None:
-        with reading(self.engine) as connection:
-            row = _active(connection, self.series, model_type)
+        with self.database.reading() as connection:
+            row = active(connection, self.series, model_type)
         return None if row is None else artifact_of(row)
 
     def load_model(self, artifact: ModelArtifact) -> TrainedModel:
-        raw = self._shared.files.read(artifact)
-        return plugins.model_family(artifact.model_type).from_bytes(raw)
+        try:
+            raw = self._files.read(artifact)
+        except ArtifactMissing:
+            self.folder.require()
+            raise
+        family = plugins.model_family(artifact.model_type)
+        try:
+            return family.from_bytes(raw)
+        except ClmError:
+            raise
+        except Exception as exc:
+            # A third party's reader may raise anything over bytes that may be anybody's.
+            raise ArtifactCorrupt(
+                f"the file of {artifact.model_type} {artifact.version} of {artifact.series} cannot be read: "
+                f"{type(exc).__name__}"
+            ) from exc
 
     def save_model(self, artifact: ModelArtifact) -> ModelArtifact:
         if artifact.model is None:
             raise BadInput("artifact.model", None, "the trained model to store")
         if artifact.series != self.series:
             raise BadInput("artifact.series", str(artifact.series), f"{self.series}, this registry's series")
-        raw, suffix, engine = artifact.model.to_bytes(), artifact.model.suffix, self.engine
+        raw, suffix = artifact.model.to_bytes(), artifact.model.suffix
+        self.folder.claim()
         for _ in range(_SAVE_ATTEMPTS):
             named = replace(artifact, version=self._free_version(artifact), model=None)
-            stored = self._shared.files.write(named, suffix, raw)
+            stored = self._files.write(named, suffix, raw)
             if stored is None:
                 # A file without a row, left by a crash: its name is taken all the same.
                 artifact = replace(artifact, version=f"{named.version}_1")
                 continue
             try:
-                with writing(engine) as connection:
+                with self.database.writing() as connection:
                     connection.execute(
                         versions.insert().values(version_values(named, stored.path, stored.sha256))
                     )
             except IntegrityError:
-                self._shared.files.remove(stored)
+                self._files.remove(stored)
                 continue
             except BaseException:
-                self._shared.files.remove(stored)
+                self._files.remove(stored)
                 raise
             return self._get(artifact.model_type, named.version)
         raise VersionExists(f"no free version name for {artifact.model_type} {artifact.version}")
@@ -120,8 +136,8 @@ class SQLModelRegistry:
     ) -> ModelArtifact:
         self.load_model(self._get(model_type, version))
         try:
-            with writing(self.engine) as connection:
-                champion = _active(connection, self.series, model_type)
+            with self.database.writing() as connection:
+                champion = active(connection, self.series, model_type)
                 found = champion.version if champion is not None else None
                 if check_expected and found != expected_active:
                     raise ChampionChanged(
@@ -129,18 +145,26 @@ class SQLModelRegistry:
                         f"no longer {expected_active or 'none'}; {version} was not promoted"
                     )
                 if found != version:
-                    said = decision or _by_hand(model_type, version, found, "manual", "promoted by hand")
-                    self._activate(connection, model_type, version, champion, said, at)
+                    said = decision or by_hand(model_type, version, found, "manual", "promoted by hand")
+                    activate(connection, self.series, model_type, version, champion, said, at)
         except IntegrityError as exc:
             raise ChampionChanged(
                 f"another promotion of {model_type} {self.series} came first; {version} was not promoted"
             ) from exc
         return self._get(model_type, version)
 
-    def retire(self, model_type: str, version: str, *, reason: str = "") -> ModelArtifact:
+    def retire(
+        self,
+        model_type: str,
+        version: str,
+        *,
+        reason: str = "",
+        decision: Decision | None = None,
+        at: datetime | None = None,
+    ) -> ModelArtifact:
         self._get(model_type, version)
-        now = datetime.now(UTC)
-        with writing(self.engine) as connection:
+        now = at or datetime.now(UTC)
+        with self.database.writing() as connection:
             changed = connection.execute(
                 versions.update()
                 .where(of_series(self.series, model_type), versions.c.version == version)
@@ -148,36 +172,121 @@ class SQLModelRegistry:
                 .values(status=str(VersionStatus.RETIRED), retired_at=now)
             )
             if changed.rowcount:
-                said = _by_hand(model_type, version, version, "retire", reason or "retired by hand")
-                self._append(connection, replace(said, outcome=Outcome.REJECT), now)
+                said = by_hand(model_type, version, version, "retire", reason or "retired by hand")
+                append(connection, self.series, decision or replace(said, outcome=Outcome.REJECT), now)
         return self._get(model_type, version)
 
-    def rollback(self, model_type: str, *, reason: str = "") -> ModelArtifact:
-        with reading(self.engine) as connection:
-            champion = _active(connection, self.series, model_type)
+    def rollback(
+        self,
+        model_type: str,
+        *,
+        reason: str = "",
+        expected_active: str | None = None,
+        decision: Decision | None = None,
+        at: datetime | None = None,
+    ) -> ModelArtifact:
+        with self.database.reading() as connection:
+            champion = active(connection, self.series, model_type)
         if champion is None:
             raise VersionNotFound(f"{model_type} of {self.series} has no champion to roll back")
+        changed = ChampionChanged(
+            f"the champion of {model_type} {self.series} changed meanwhile; nothing was rolled back"
+        )
+        if expected_active not in (None, champion.version):
+            raise changed
         previous = self._previous_sound(model_type, champion)
         why = f"rolled back from {champion.version}" + (f": {reason}" if reason else "")
-        said = _by_hand(model_type, previous.version, champion.version, "rollback", why)
-        with writing(self.engine) as connection:
-            current = _active(connection, self.series, model_type)
+        said = decision or by_hand(model_type, previous.version, champion.version, "rollback", why)
+        said = replace(said, candidate_version=previous.version)
+        with self.database.writing() as connection:
+            current = active(connection, self.series, model_type)
             if current is None or current.version != champion.version:
-                raise ChampionChanged(
-                    f"the champion of {model_type} {self.series} changed meanwhile; nothing was rolled back"
-                )
-            self._activate(connection, model_type, previous.version, current, said, None, back=True)
+                raise changed
+            activate(connection, self.series, model_type, previous.version, current, said, at, back=True)
         return self._get(model_type, previous.version)
+
+    def quarantine(self, model_type: str, version: str, reason: str) -> ModelArtifact:
+        artifact = self._get(model_type, version)
+        if artifact.quarantined_at is None:
+            log.warning("version_quarantined", model=model_type, version=version, reason=reason)
+            self.upkeep.quarantine(artifact, reason)
+        return self._get(model_type, version)
+
+    def reigning(self) -> tuple[tuple[str, ...], ...]:
+        """Who reigns anywhere, and since when: equal as long as nothing has changed."""
+        query = sa.select(
+            versions.c.symbol, versions.c.interval, versions.c.model_type, versions.c.version,
+            versions.c.artifact_sha256, versions.c.promoted_at,
+        ).where(versions.c.status == str(VersionStatus.ACTIVE))  # fmt: skip
+        with self.database.reading() as connection:
+            rows = connection.execute(query.order_by(versions.c.id))
+            return tuple(tuple(map(str, row)) for row in rows)
+
+    def kept(self) -> list[tuple[Series, str]]:
+        """Series and model types that have versions."""
+        query = sa.select(versions.c.symbol, versions.c.interval, versions.c.model_type).distinct()
+        with self.database.reading() as connection:
+            rows = list(connection.execute(query.order_by(*query.selected_columns)))
+        return [(Series(row.symbol, row.interval), row.model_type) for row in rows]
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """Order between files and rows, over all series."""
+        return Upkeep(self.database, self._files)
 
     def get_model_history(self, model_type: str, limit: int = 10) -> list[ModelArtifact]:
         query = sa.select(versions).where(of_series(self.series, model_type))
         query = query.order_by(versions.c.trained_at.desc(), versions.c.id.desc()).limit(limit)
-        with reading(self.engine) as connection:
+        with self.database.reading() as connection:
             return [artifact_of(row) for row in connection.execute(query)]
 
-    def record_decision(self, decision: Decision) -> None:
-        with writing(self.engine) as connection:
-            self._append(connection, decision, datetime.now(UTC))
+    def record_decision(self, decision: Decision, status: VersionStatus | None = None) -> bool:
+        now = decision.decided_at or datetime.now(UTC)
+        with self.database.writing() as connection:
+            if status is None:
+                if recorded(connection, self.series, decision, now):
+                    return False
+            elif not settle(connection, self.series, decision, status, now):
+                return False
+            append(connection, self.series, decision, now)
+        return True
+
+    @property
+    def book(self) -> SQLEvidenceBook:
+        return SQLEvidenceBook(self.database, self.series)
+
+    def challengers(self, model_type: str) -> list[ModelArtifact]:
+        query = sa.select(versions).where(
+            of_series(self.series, model_type), versions.c.status == str(VersionStatus.SHADOW)
+        )
+        with self.database.reading() as connection:
+            rows = connection.execute(query.order_by(versions.c.trained_at, versions.c.id))
+            return [artifact_of(row) for row in rows]
+
+    def get_rise(self, model_type: str, version: str, at: datetime) -> Decision | None:
+        query = sa.select(decisions).where(
+            decisions.c.symbol == self.series.symbol, decisions.c.interval == self.series.interval,
+            decisions.c.model_type == str(model_type), decisions.c.candidate_version == version,
+            decisions.c.outcome == str(Outcome.PROMOTE), decisions.c.decided_at == at,
+        )  # fmt: skip
+        with self.database.reading() as connection:
+            row = connection.execute(query.order_by(decisions.c.id.desc()).limit(1)).one_or_none()
+        return None if row is None else decision_of(row)
+
+    def get_version(self, model_type: str, version: str) -> ModelArtifact:
+        return self._get(model_type, version)
+
+    def get_decision(self, decision_id: int) -> tuple[Series, Decision]:
+        """One decision of any series. Raises DecisionNotFound."""
+        query = sa.select(decisions).where(decisions.c.id == decision_id)
+        row = None
+        # Beyond it no column holds an id, and a database does not take it for one.
+        if 0 < decision_id < 2**31:
+            with self.database.reading() as connection:
+                row = connection.execute(query).one_or_none()
+        if row is None:
+            raise DecisionNotFound(f"no decision has the id {decision_id}")
+        return Series(row.symbol, row.interval), decision_of(row)
 
     def get_decisions(self, model_type: str | None = None, limit: int = 20) -> Sequence[Decision]:
         query = sa.select(decisions).where(
@@ -185,19 +294,19 @@ class SQLModelRegistry:
         )
         if model_type is not None:
             query = query.where(decisions.c.model_type == str(model_type))
-        with reading(self.engine) as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(query.order_by(decisions.c.id.desc()).limit(limit))
             return [decision_of(row) for row in rows]
 
     def verify(self) -> list[Finding]:
         """What is wrong with any version of any series; empty when all is well. Reads every file."""
-        with reading(self.engine) as connection:
+        with self.database.reading() as connection:
             rows = [(row, artifact_of(row)) for row in connection.execute(sa.select(versions))]
-        return verify_all(rows, self._shared.files, self.load_model)
+        return verify_all(rows, self._files, self.load_model)
 
     def close(self) -> None:
         """Gives the connections back; for all registries made from this one by `for_series`."""
-        self._shared.engine.dispose()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -215,12 +324,12 @@ class SQLModelRegistry:
 
     def _row(self, model_type: str, version: str | None) -> sa.Row[Any] | None:
         query = sa.select(versions).where(of_series(self.series, model_type), versions.c.version == version)
-        with reading(self.engine) as connection:
+        with self.database.reading() as connection:
             return connection.execute(query).one_or_none()
 
     def _free_version(self, artifact: ModelArtifact) -> str:
         query = sa.select(versions.c.version).where(of_series(self.series, artifact.model_type))
-        with reading(self.engine) as connection:
+        with self.database.reading() as connection:
             taken = frozenset(connection.execute(query).scalars())
         if artifact.version not in taken:
             return artifact.version
@@ -247,85 +356,3 @@ class SQLModelRegistry:
             f"{model_type} {champion.version} of {self.series} replaced no version that could come back"
             f"{skipped}"
         )
-
-    def _activate(
-        self,
-        connection: sa.Connection,
-        model_type: str,
-        version: str,
-        champion: sa.Row[Any] | None,
-        decision: Decision,
-        at: datetime | None,
-        *,
-        back: bool = False,
-    ) -> None:
-        """Retire the champion, activate `version`, write the decision; all inside the caller's transaction.
-
-        back: a rollback. The retired champion then forgets whom it replaced, so that a chain of rollbacks
-        walks back and never to and fro.
-        """
-        now = at or datetime.now(UTC)
-        if champion is not None:
-            retired: dict[str, Any] = {"status": str(VersionStatus.RETIRED), "retired_at": now}
-            if back:
-                retired["replaced_version"] = None
-            done = connection.execute(
-                versions.update()
-                .where(versions.c.id == champion.id, versions.c.status == str(VersionStatus.ACTIVE))
-                .values(retired)
-            )
-            if done.rowcount != 1:
-                raise ChampionChanged(
-                    f"another promotion of {model_type} {self.series} came first; {version} was not promoted"
-                )
-        activated: dict[str, Any] = {
-            "status": str(VersionStatus.ACTIVE),
-            "promoted_at": now,
-            "retired_at": None,
-        }
-        if not back:
-            activated["replaced_version"] = champion.version if champion is not None else None
-        connection.execute(
-            versions.update()
-            .where(of_series(self.series, model_type), versions.c.version == version)
-            .values(activated)
-        )
-        self._append(connection, decision, now)
-
-    def _append(self, connection: sa.Connection, decision: Decision, now: datetime) -> None:
-        connection.execute(decisions.insert().values(decision_values(decision, self.series, now)))
-
-
-class _Shared:
-    """What registries of different series have in common."""
-
-    def __init__(self, engine: sa.Engine, files: ArtifactStore) -> None:
-        self.engine = engine
-        self.files = files
-        self._checked = False
-
-    def ready(self) -> sa.Engine:
-        if not self._checked:
-            ensure_schema(self.engine)
-            self._checked = True
-        return self.engine
-
-
-def _active(connection: sa.Connection, series: Series, model_type: str) -> sa.Row[Any] | None:
-    query = sa.select(versions).where(
-        of_series(series, model_type), versions.c.status == str(VersionStatus.ACTIVE)
-    )
-    return connection.execute(query).one_or_none()
-
-
-def _by_hand(model_type: str, version: str, champion: str | None, label: str, reason: str) -> Decision:
-    return Decision(
-        model_type=str(model_type),
-        candidate_version=version,
-        champion_version=champion,
-        outcome=Outcome.PROMOTE,
-        label=label,
-        policy="manual",
-        reason=reason,
-        decided_by="user",
-    )

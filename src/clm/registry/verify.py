@@ -9,20 +9,24 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from clm.core.domain import ModelArtifact, VersionStatus
-from clm.core.errors import ClmError
+from clm.core.errors import ArtifactCorrupt, ArtifactMissing, ClmError
 from clm.core.protocols import TrainedModel
 from clm.registry.artifacts import ArtifactStore
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """severity: error, the registry is not sound; note, worth knowing."""
+    """severity: error, the registry is not sound; note, worth knowing.
+
+    damaged: the version's file is missing or altered, which `clm verify --fix` sets right.
+    """
 
     severity: Literal["error", "note"]
     series: str
     model_type: str
     version: str
     problem: str
+    damaged: bool = False
 
 
 def verify_all(
@@ -34,28 +38,53 @@ def verify_all(
     found: list[Finding] = []
     champions: set[tuple[str, str]] = set()
     for row, artifact in rows:
+        name = (str(artifact.series), artifact.model_type, artifact.version)
         problems = _row_problems(row)
-        try:
-            model = load(artifact)
-            if model.model_type != artifact.model_type:
-                problems.append(f"the file holds a {model.model_type} model")
-        except ClmError as error:
-            problems.append(str(error))
+        put_away = _put_away(artifact)
+        if put_away is not None:
+            found.append(Finding("note", *name, put_away))
+        else:
+            found += _damage(artifact, load, name)
+        if artifact.status is VersionStatus.ACTIVE and put_away is not None:
+            problems.append("the champion has no file")
         key = (artifact.model_type, str(artifact.series))
         if artifact.status is VersionStatus.ACTIVE:
             if key in champions:
                 problems.append("there is a second ACTIVE version")
             champions.add(key)
-        found += [
-            Finding("error", str(artifact.series), artifact.model_type, artifact.version, problem)
-            for problem in problems
-        ]
+        found += [Finding("error", *name, problem) for problem in problems]
     registered = {artifact.file_path for _, artifact in rows}
     found += [
         Finding("note", "", "", "", f"file without a version, left by a crash: {name}")
         for name in sorted(files.files() - registered)
     ]
     return found
+
+
+def _put_away(artifact: ModelArtifact) -> str | None:
+    """Why a version need not have a file, None where it must."""
+    if artifact.quarantined_at is not None:
+        return (
+            f"in quarantine since {artifact.quarantined_at:%Y-%m-%d %H:%M} UTC: {artifact.quarantine_reason}"
+        )
+    if artifact.pruned_at is not None:
+        return f"its file was put away by retention on {artifact.pruned_at:%Y-%m-%d}"
+    return None
+
+
+def _damage(
+    artifact: ModelArtifact, load: Callable[[ModelArtifact], TrainedModel], name: tuple[str, str, str]
+) -> list[Finding]:
+    """What is wrong with a version's file; a folder that is not there is no damage of any version's."""
+    try:
+        model = load(artifact)
+    except (ArtifactMissing, ArtifactCorrupt) as error:
+        return [Finding("error", *name, str(error), damaged=True)]
+    except ClmError as error:
+        return [Finding("error", *name, str(error))]
+    if model.model_type != artifact.model_type:
+        return [Finding("error", *name, f"the file holds a {model.model_type} model", damaged=True)]
+    return []
 
 
 def _row_problems(row: sa.Row[Any]) -> list[str]:

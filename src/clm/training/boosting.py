@@ -7,9 +7,8 @@ A model file is the library's own format with our metadata inside, so that it is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import lightgbm as lgb
@@ -17,10 +16,20 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
-from clm.core.domain import TARGET, FloatArray, ModelType
+from clm.core.domain import TARGET, FeatureRow, FloatArray, FloatMatrix, ModelType
 from clm.core.errors import ArtifactCorrupt, TrainingFailed
+from clm.training import lightgbm_file, xgboost_file
+from clm.training.forest import Forest, forest_of_lightgbm, forest_of_xgboost
 from clm.training.knobs import Knob, KnobTable
-from clm.training.scaling import feature_matrix, forecast_returns, training_target
+from clm.training.metadata import Metadata
+from clm.training.scaling import (
+    contributed_returns,
+    feature_matrix,
+    forecast_returns,
+    row_return,
+    shares,
+    training_target,
+)
 from clm.training.seal import seal, unseal
 
 _COMMON = (
@@ -58,33 +67,18 @@ _PRESETS: Mapping[str, Mapping[str, float | int | bool]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Metadata:
-    """What a file must say besides the trees."""
-
-    model_type: str
-    feature_names: tuple[str, ...]
-    params: Mapping[str, Any]
-
-    def to_json(self) -> str:
-        fields = {"feature_names": list(self.feature_names), "format": 1, "model_type": self.model_type}
-        return json.dumps({**fields, "params": dict(self.params)}, sort_keys=True, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str, expected_type: str) -> _Metadata:
-        read = json.loads(text)
-        if read["format"] != 1 or read["model_type"] != expected_type:
-            raise ArtifactCorrupt(
-                f"the file holds a {read['model_type']} model of format {read['format']}; "
-                f"expected: {expected_type}, format 1"
-            )
-        return cls(expected_type, tuple(read["feature_names"]), read["params"])
-
-
 class _Boosted:
     """What both kinds of model have in common: everything but the booster."""
 
-    def __init__(self, booster: Any, metadata: _Metadata) -> None:
+    def _grown(self) -> Forest:
+        """The booster as flat arrays."""
+        raise NotImplementedError
+
+    @cached_property
+    def _forest(self) -> Forest:
+        return self._grown()
+
+    def __init__(self, booster: Any, metadata: Metadata) -> None:
         self._booster = booster
         self._metadata = metadata
 
@@ -100,6 +94,9 @@ class _Boosted:
     def params(self) -> Mapping[str, Any]:
         return self._metadata.params
 
+    def predict_row(self, row: FeatureRow) -> float:
+        return row_return(self._forest.predict_row(row), row, self.feature_names, self.params)
+
 
 class XGBoostModel(_Boosted):
     """An XGBoost booster and its metadata; the file is UBJSON with the metadata as an attribute."""
@@ -109,6 +106,18 @@ class XGBoostModel(_Boosted):
     def predict(self, df: pd.DataFrame) -> FloatArray:
         matrix = feature_matrix(df, self.feature_names)
         return forecast_returns(self._booster.inplace_predict(matrix), df, self.params)
+
+    def _grown(self) -> Forest:
+        return forest_of_xgboost(bytes(self._booster.save_raw("json")))
+
+    def contributions(self, df: pd.DataFrame) -> tuple[FloatArray, FloatMatrix]:
+        matrix = feature_matrix(df, self.feature_names)
+        shap = self._booster.predict(xgb.DMatrix(matrix, nthread=1), pred_contribs=True)
+        return contributed_returns(self._booster.inplace_predict(matrix), shap, df, self.params)
+
+    def gains(self) -> FloatArray:
+        found = self._booster.get_score(importance_type="total_gain")
+        return shares(np.array([found.get(f"f{i}", 0.0) for i in range(len(self.feature_names))]))
 
     def to_bytes(self) -> bytes:
         return seal(bytes(self._booster.save_raw("ubj")))
@@ -123,14 +132,24 @@ class LightGBMModel(_Boosted):
         matrix = feature_matrix(df, self.feature_names)
         return forecast_returns(self._booster.predict(matrix, num_threads=1), df, self.params)
 
+    def _grown(self) -> Forest:
+        return forest_of_lightgbm(self._booster.dump_model())
+
+    def contributions(self, df: pd.DataFrame) -> tuple[FloatArray, FloatMatrix]:
+        matrix = feature_matrix(df, self.feature_names)
+        shap = self._booster.predict(matrix, pred_contrib=True, num_threads=1)
+        return contributed_returns(self._booster.predict(matrix, num_threads=1), shap, df, self.params)
+
+    def gains(self) -> FloatArray:
+        return shares(self._booster.feature_importance("gain"))
+
     def to_bytes(self) -> bytes:
         text: str = self._booster.model_to_string()
         head, mark, tail = text.rpartition(_TAIL)
-        return seal(f"{head}{_CLM_LINE}{self._metadata.to_json()}\n{mark}{tail}".encode())
+        return seal(f"{head}{lightgbm_file.METADATA}{self._metadata.to_json()}\n{mark}{tail}".encode())
 
 
 _TAIL = "pandas_categorical:"
-_CLM_LINE = "clm_metadata:"
 
 
 class XGBoostFamily:
@@ -163,22 +182,17 @@ class XGBoostFamily:
             raise TrainingFailed(f"xgboost: {exc}") from exc
         splits = sum(1 for tree in booster.get_dump() if "yes=" in tree)
         _require_splits(self.name, splits, len(df), knobs)
-        metadata = _Metadata(self.name, names, {**knobs, "seed": seed})
+        metadata = Metadata(self.name, names, {**knobs, "seed": seed})
         booster.set_attr(clm=metadata.to_json())
         return XGBoostModel(booster, metadata)
 
     def from_bytes(self, raw: bytes) -> XGBoostModel:
         payload = unseal(raw, self.name)
         try:
+            metadata = Metadata.from_json(*xgboost_file.require_sound(payload), self.name)
             booster = xgb.Booster({"nthread": 1}, model_file=bytearray(payload))
-            text = booster.attr("clm")
-            if text is None:
-                raise ArtifactCorrupt("xgboost: the file carries no CLM metadata")
-            metadata = _Metadata.from_json(text, self.name)
-        except (xgb.core.XGBoostError, ValueError, KeyError, TypeError) as exc:
+        except (xgb.core.XGBoostError, ValueError) as exc:
             raise ArtifactCorrupt(f"xgboost: the file cannot be read: {_first_line(exc)}") from exc
-        if booster.num_features() != len(metadata.feature_names):
-            raise ArtifactCorrupt("xgboost: the trees and the feature names do not belong together")
         return XGBoostModel(booster, metadata)
 
     def library_versions(self) -> Mapping[str, str]:
@@ -213,21 +227,15 @@ class LightGBMFamily:
             raise TrainingFailed(f"lightgbm: {exc}") from exc
         splits = sum(1 for tree in booster.dump_model()["tree_info"] if tree["num_leaves"] > 1)
         _require_splits(self.name, splits, len(df), knobs)
-        return LightGBMModel(booster, _Metadata(self.name, names, {**knobs, "seed": seed}))
+        return LightGBMModel(booster, Metadata(self.name, names, {**knobs, "seed": seed}))
 
     def from_bytes(self, raw: bytes) -> LightGBMModel:
         payload = unseal(raw, self.name)
         try:
-            text = payload.decode()
-            line = next(part for part in reversed(text.splitlines()) if part.startswith(_CLM_LINE))
-            metadata = _Metadata.from_json(line.removeprefix(_CLM_LINE), self.name)
-            booster = lgb.Booster(model_str=text)
-        except StopIteration as exc:
-            raise ArtifactCorrupt("lightgbm: the file carries no CLM metadata") from exc
-        except (lgb.basic.LightGBMError, ValueError, KeyError, TypeError) as exc:
+            metadata = Metadata.from_json(*lightgbm_file.require_sound(payload), self.name)
+            booster = lgb.Booster(model_str=payload.decode())
+        except (lgb.basic.LightGBMError, ValueError) as exc:
             raise ArtifactCorrupt(f"lightgbm: the file cannot be read: {_first_line(exc)}") from exc
-        if booster.num_feature() != len(metadata.feature_names):
-            raise ArtifactCorrupt("lightgbm: the trees and the feature names do not belong together")
         return LightGBMModel(booster, metadata)
 
     def library_versions(self) -> Mapping[str, str]:

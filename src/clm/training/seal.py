@@ -2,7 +2,8 @@
 
 XGBoost aborts the process on a cut UBJSON and LightGBM reads past its text; neither may be handed bytes that
 were not checked. The seal is a line both libraries ignore. It detects accidents; against tampering the
-registry holds the hash of the whole file.
+registry holds the hash of the whole file, and the content is looked at as well (`xgboost_file`,
+`lightgbm_file`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clm.core.domain import TARGET, ModelType
-from clm.core.errors import BadInput, InsufficientData
+from clm.core.errors import BadInput, ClmError, InsufficientData, TrainingFailed
 from clm.core.plugins import model_family
 from clm.core.protocols import TrainedModel
 
@@ -40,7 +40,14 @@ class QuantumModelTrainer:
             raise InsufficientData(
                 f"{model_type}: {len(rows)} rows to train on; at least {MIN_ROWS} are needed"
             )
-        return family.train(rows, {**self._params.get(str(model_type), {}), **(params or {})}, self.seed)
+        given = {**self._params.get(str(model_type), {}), **(params or {})}
+        try:
+            return family.train(rows, given, self.seed)
+        except ClmError:
+            raise
+        except Exception as exc:
+            # Families come from anywhere, and raise anything: one that breaks must not break the others.
+            raise TrainingFailed(f"{model_type} broke down: {type(exc).__name__}: {exc}") from exc
 
     def train_xgboost(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel:
         return self.train(ModelType.XGBOOST, df, params)

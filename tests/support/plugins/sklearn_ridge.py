@@ -1,4 +1,4 @@
-"""A third-party package: scikit-learn's Ridge as a model family of CLM, in sixty lines."""
+"""A third-party package: scikit-learn's Ridge as a model family of CLM, on one page."""
 
 from __future__ import annotations
 
@@ -60,11 +60,17 @@ class RidgeFamily:
     def from_bytes(self, raw: bytes) -> RidgeModel:
         try:
             read = json.loads(raw)
-            return RidgeModel(
-                tuple(read["names"]), np.array(read["coefficients"]), read["intercept"], read["params"]
-            )
-        except (ValueError, KeyError, TypeError) as exc:
+            names, params = tuple(map(str, read["names"])), dict(read["params"])
+            coefficients = np.array(read["coefficients"], dtype=np.float64)
+            intercept = float(read["intercept"])
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as exc:
             raise ArtifactCorrupt(f"sklearn_ridge: {exc}") from exc
+        if coefficients.shape != (len(names),) or len(set(names)) != len(names):
+            raise ArtifactCorrupt("sklearn_ridge: not one coefficient for each feature")
+        # Returns of more than a millionfold are no forecasts, and cannot overflow either.
+        if not (np.abs([*coefficients, intercept]) < 1e6).all():
+            raise ArtifactCorrupt("sklearn_ridge: a coefficient is absurd")
+        return RidgeModel(names, coefficients, intercept, params)
 
     def library_versions(self) -> Mapping[str, str]:
         return {"scikit-learn": sklearn.__version__}

@@ -1,0 +1,5 @@
+"""`python -m clm`: the command line."""
+
+from clm.cli import main
+
+main()

@@ -1,0 +1,213 @@
+"""Is the process alive, and can it do its work? For whoever starts, watches and balances services.
+
+Probes come every few seconds and from several sides, and must neither wait nor wear anything out: a look is
+good for some seconds, every check has a thread of its own and a time limit, and one that hangs is not begun
+again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from starlette.types import Scope
+
+from clm.api import schemas
+from clm.api.access import doorkeeper_of
+from clm.api.application import application_of
+from clm.bootstrap import Application
+from clm.core.access import Role
+from clm.core.domain import ModelArtifact, Series
+from clm.core.errors import ClmError
+from clm.jobs.schedule import Schedule
+
+log = structlog.get_logger()
+router = APIRouter(prefix="/health", tags=["health"])
+
+#: Seconds: what a look is good for, what the exchange's word is good for, what one check may take.
+_KEPT, _EXCHANGE_KEPT, _LIMIT = 3.0, 15.0, 3.0
+#: Seconds after which a schedule that has not looked at the clock is dead; it looks once a minute at least.
+_SILENT = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing the service needs. reason: a sentence, also where all is well."""
+
+    ok: bool
+    reason: str
+
+
+class Readiness:
+    """Looks at everything the service needs. schedule: the one that runs; None where none does."""
+
+    def __init__(self, application: Application, schedule: Callable[[], Schedule | None]) -> None:
+        self._application, self._schedule = application, schedule
+        self._checks: Mapping[str, Callable[[], Check]] = {
+            "database": self._database, "champions": self._champions, "candles": self._candles,
+            "scheduler": self._scheduler, "live_shadow": self._live_shadow, "disk": self._disk,
+        }  # fmt: skip
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+        self._asked: dict[str, Future[Check]] = {}
+        self._last: tuple[float, dict[str, Check]] | None = None
+        self._exchange: tuple[float, Check] | None = None
+        #: The files that champions have been loaded from.
+        self._loaded: dict[tuple[Series, str], tuple[object, ...]] = {}
+
+    def look(self) -> dict[str, Check]:
+        """Every check by its name, at most a few seconds old; answers within a few seconds."""
+        with self._lock:
+            if self._last is None or time.monotonic() - self._last[0] > _KEPT:
+                found = self._look()
+                self._last = (time.monotonic(), found)
+            return self._last[1]
+
+    def _look(self) -> dict[str, Check]:
+        for name, check in self._checks.items():
+            if name not in self._asked:
+                self._asked[name] = _begun(check)
+        wait_for(self._asked.values(), timeout=_LIMIT)
+        found = {}
+        for name in self._checks:
+            if self._asked[name].done():
+                found[name] = self._asked.pop(name).result()
+            else:
+                found[name] = Check(False, f"no answer within {_LIMIT:.0f} seconds")
+        return found
+
+    def _database(self) -> Check:
+        self._application.runs.latest()
+        return Check(True, "the database answers")
+
+    def _champions(self) -> Check:
+        registry, settings = self._application.registry, self._application.settings
+        found = [
+            champion
+            for series in self._application.series
+            for model_type in settings.models
+            if (champion := registry.for_series(series).get_active(model_type)) is not None
+        ]
+        for champion in found:
+            self._load(champion)
+        return Check(True, f"{len(found)} champions load" if found else "there is no champion yet")
+
+    def _load(self, champion: ModelArtifact) -> None:
+        """Raises where a champion's file is not what it should be; reads it only when it is another one."""
+        registry, place = self._application.registry, (champion.series, champion.model_type)
+        file = (champion.version, champion.artifact_sha256, registry.upkeep.stamp(champion))
+        if self._loaded.get(place) != file:
+            registry.load_model(champion)
+            self._loaded[place] = file
+
+    def _candles(self) -> Check:
+        application, now = self._application, datetime.now(UTC)
+        closes = [application.newest_stored(series) for series in application.series]
+        known = [close for close in closes if close is not None]
+        limit = 2 * application.series[0].step + timedelta(minutes=1)
+        # An exchange that is played back has its own time: then only itself can tell.
+        if known and len(known) == len(closes) and abs(now - min(known)) <= limit:
+            return Check(True, f"the newest stored candles close at {min(known):%Y-%m-%d %H:%M} UTC")
+        if self._exchange is None or time.monotonic() - self._exchange[0] > _EXCHANGE_KEPT:
+            self._exchange = (time.monotonic(), self._ping())
+        return self._exchange[1]
+
+    def _ping(self) -> Check:
+        try:
+            self._application.ping_exchange(_LIMIT / 2)
+        except ClmError as error:
+            return Check(False, f"there are no fresh candles in the store, and {error}")
+        return Check(True, "the exchange answers")
+
+    def _scheduler(self) -> Check:
+        schedule, now = self._schedule(), time.monotonic()
+        if schedule is None:
+            return Check(True, "off: this process keeps no schedule")
+        if schedule.looked_at is None and now - self._began < _SILENT:
+            return Check(True, "the schedule has just begun")
+        silent = now - (schedule.looked_at or self._began)
+        said = f"the schedule looked at the exchange's clock {silent:.0f} seconds ago"
+        return Check(silent < _SILENT, said)
+
+    def _live_shadow(self) -> Check:
+        if not self._application.settings.live_shadow:
+            return Check(True, "off by CLM_LIVE_SHADOW")
+        watch = self._application.live_watch
+        if watch.exit_code is not None:
+            return Check(False, f"the live shadow's process ended with exit code {watch.exit_code}")
+        said = "the live shadow's process is alive" if watch.pid else "begins with the first candle close"
+        return Check(True, said)
+
+    def _disk(self) -> Check:
+        least = self._application.settings.min_free_mb
+        if not least:
+            return Check(True, "not looked at: CLM_MIN_FREE_MB is 0")
+        for folder in self._application.folders():
+            while not folder.exists():
+                folder = folder.parent
+            free = shutil.disk_usage(folder).free / 1e6
+            if free < least:
+                return Check(False, f"{free:,.0f} MB are free in {folder}, less than {least:,.0f} MB")
+        return Check(True, f"at least {least:,.0f} MB are free in every folder")
+
+
+def _begun(check: Callable[[], Check]) -> Future[Check]:
+    """The check in a thread that keeps nobody from leaving; an error of ours is its reason."""
+    future: Future[Check] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(check())
+        except (ClmError, OSError) as error:
+            future.set_result(Check(False, str(error)))
+        except Exception as error:
+            # A bug is no reason to leave a probe without an answer.
+            log.exception("check_failed")
+            future.set_result(Check(False, f"an unexpected {type(error).__name__}; the log has its cause"))
+
+    threading.Thread(target=run, daemon=True, name="readiness").start()
+    return future
+
+
+@router.get("/live")
+async def live() -> dict[str, str]:
+    """The process answers, also while all its threads wait for something."""
+    return {"status": "alive"}
+
+
+@router.get(
+    "/ready",
+    response_model=schemas.ReadyView,
+    responses={503: {"model": schemas.ReadyView, "description": "it cannot; `checks` say why"}},
+)
+def ready(request: Request) -> JSONResponse:
+    """The service can do its work: each thing it needs, with a sentence; strangers hear the status alone."""
+    checks = readiness_of(request.scope).look()
+    keeper = doorkeeper_of(request.scope)
+    caller = keeper.identify(request) if checks["database"].ok else keeper.identify_offline(request)
+    well = all(check.ok for check in checks.values())
+    answer: dict[str, Any] = {"status": "ready" if well else "not ready"}
+    if caller.may(Role.READ):
+        answer["checks"] = {name: {"ok": c.ok, "reason": c.reason} for name, c in checks.items()}
+    return JSONResponse(answer, 200 if well else 503)
+
+
+def readiness_of(scope: Scope) -> Readiness:
+    """The app's, made with its first probe."""
+    state = scope["app"].state
+    found: Readiness | None = getattr(state, "clm_readiness", None)
+    if found is None:
+        found = state.clm_readiness = Readiness(
+            application_of(scope["app"]), lambda: getattr(state, "clm_schedule", None)
+        )
+    return found

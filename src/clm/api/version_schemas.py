@@ -1,0 +1,87 @@
+"""Bodies of answers about versions and what was decided about them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_METRICS = {"rmse": 0.00552, "mae": 0.0037, "directional_accuracy": 0.517}
+
+
+class ChampionView(BaseModel):
+    """The champion of one model type; nulls where there is none."""
+
+    model_config = ConfigDict(extra="allow")
+    active_version: str | None = Field(examples=["v20241231_000000"])
+    trained_at: str | None = Field(examples=["2024-12-31T00:00:00Z"])
+    promoted_at: str | None = Field(examples=["2024-12-31T00:00:00Z"])
+    metrics: dict[str, float | None] | None = Field(examples=[_METRICS])
+    notes: str | None
+
+
+class VersionView(BaseModel):
+    """One version: what it is, what it was made from, how it fared."""
+
+    model_config = ConfigDict(extra="allow")
+    symbol: str = Field(examples=["BTCUSDT"])
+    interval: str = Field(examples=["1h"])
+    model_type: str = Field(examples=["xgboost"])
+    version: str = Field(examples=["v20241231_000000"])
+    status: str = Field(description="CANDIDATE, SHADOW, ACTIVE or RETIRED", examples=["ACTIVE"])
+    trained_at: str = Field(examples=["2024-12-31T00:00:00Z"])
+    promoted_at: str | None = Field(examples=["2024-12-31T00:00:00Z"])
+    retired_at: str | None
+    metrics: dict[str, float | None] = Field(examples=[_METRICS])
+    params: dict[str, Any]
+    training_samples: int = Field(examples=[8664])
+    artifact_sha256: str | None
+    certificate: dict[str, Any] | None = Field(description="see docs/promotion.md; null: none")
+    notes: str
+
+
+class HistoryView(BaseModel):
+    """Versions of one model type, newest first."""
+
+    model_type: str = Field(examples=["xgboost"])
+    versions: list[VersionView]
+
+
+class DecisionView(BaseModel):
+    """What was decided about a candidate, by whom, and why."""
+
+    id: int = Field(examples=[12])
+    model_type: str = Field(examples=["lightgbm"])
+    candidate_version: str = Field(examples=["v20240107_020000"])
+    champion_version: str | None = Field(examples=["v20231231_020000"])
+    outcome: str = Field(description="PROMOTE, CONTINUE or REJECT", examples=["CONTINUE"])
+    label: str = Field(description="first, better, refresh, guard, evidence, …", examples=["evidence"])
+    policy: str = Field(examples=["evidence"])
+    reason: str = Field(
+        examples=[
+            "not enough evidence yet: E = 3.1 of 20 after 360 candles, about 400 more hours "
+            "at the present pace"
+        ]
+    )
+    numbers: dict[str, Any] = Field(examples=[{"log_e": 1.13, "log_e_needed": 2.996}])
+    decided_by: str = Field(description="policy, guard, user or lifecycle", examples=["policy"])
+    decided_at: str = Field(examples=["2024-01-07T02:00:00Z"])
+
+
+class ExplainedDecisionView(DecisionView):
+    """A decision, and what comes out when it is decided again."""
+
+    symbol: str = Field(examples=["BTCUSDT"])
+    interval: str = Field(examples=["1h"])
+    inputs: dict[str, Any] = Field(description="what it was decided from, besides stored rows")
+    recomputed: bool = Field(description="whether it could be decided again: a human's cannot")
+    same: bool = Field(examples=[True])
+    differences: list[str]
+    bets: int = Field(description="settled again", examples=[360])
+
+
+class DoneView(BaseModel):
+    """Something was done; a sentence says what."""
+
+    status: str = Field(examples=["cleared"])
+    message: str = Field(examples=["Cached candles and in-memory models were dropped"])

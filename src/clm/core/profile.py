@@ -1,0 +1,61 @@
+"""What a model was trained on, in small: enough to say of a candle that it is like none of them.
+
+Per feature the range that all but one in a thousand training candles kept to; the score of a candle is the
+share of features outside their range. Features move together, so what share is unusual is read off the
+training candles themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clm.core.domain import TARGET
+
+#: Of training candles outside a feature's range, on either side; and above the limit of the score.
+_RARE = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """names: features; lower, upper: their ranges, float32 of shape (n_features,). limit: of the score."""
+
+    names: tuple[str, ...]
+    lower: np.ndarray[tuple[int], np.dtype[np.float32]]
+    upper: np.ndarray[tuple[int], np.dtype[np.float32]]
+    limit: float
+
+    @classmethod
+    def of(cls, trained: pd.DataFrame) -> Profile:
+        """Of the feature rows a model was trained on."""
+        names = tuple(str(column) for column in trained.columns if column != TARGET)
+        values = trained[list(names)].to_numpy(dtype=np.float32)
+        lower, upper = np.quantile(values, (_RARE, 1 - _RARE), axis=0).astype(np.float32)
+        outside = ((values < lower) | (values > upper)).mean(axis=1)
+        return cls(names, lower, upper, float(np.quantile(outside, 1 - _RARE)))
+
+    def score(self, row: Sequence[float] | np.ndarray[Any, Any]) -> float:
+        """Share of features outside their range, 0 to 1; `row` in the order of `names`."""
+        values = np.asarray(row, dtype=np.float32)
+        return float(((values < self.lower) | (values > self.upper)).mean())
+
+    def unlike(self, score: float) -> bool:
+        """Whether a candle of that score is like hardly any the model was trained on."""
+        return score > self.limit
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` turns into an equal profile."""
+        return {
+            "names": list(self.names), "lower": self.lower.tolist(), "upper": self.upper.tolist(),
+            "limit": self.limit,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Profile:
+        """The inverse of `to_json`."""
+        lower, upper = (np.array(data[name], dtype=np.float32) for name in ("lower", "upper"))
+        return cls(tuple(data["names"]), lower, upper, float(data["limit"]))

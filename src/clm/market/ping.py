@@ -1,0 +1,19 @@
+"""Does the exchange answer at all? One small question, one try, no patience."""
+
+from __future__ import annotations
+
+import requests
+
+from clm.core.errors import ExchangeUnavailable, RateLimited
+
+
+def ping(base_url: str, seconds: float) -> None:
+    """Returns when it does. Raises ExchangeUnavailable, RateLimited."""
+    try:
+        answer = requests.get(f"{base_url}/api/v3/ping", timeout=seconds)
+    except requests.RequestException as exc:
+        raise ExchangeUnavailable(f"the exchange at {base_url} cannot be reached") from exc
+    if answer.status_code in (418, 429):
+        raise RateLimited(f"the exchange at {base_url} asks us to slow down (HTTP {answer.status_code})")
+    if answer.status_code != 200:
+        raise ExchangeUnavailable(f"the exchange at {base_url} answers with HTTP {answer.status_code}")

@@ -1,0 +1,270 @@
+"""SQLEvidenceBook: forecasts, bets and attempts of one series as rows that stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from clm.core.book import Appended, EvidenceRow, Forecast, Kind, LedgerKey, Source, Trial
+from clm.core.domain import Series
+from clm.core.errors import EvidenceMoved
+from clm.core.evidence import Evidence
+from clm.core.wire import jsonable
+from clm.registry.database import Database
+from clm.registry.tables import evidence, forecasts, trials
+
+#: A revision smaller than this is a rounding of the last digit, not another price.
+_REVISION = 1e-12
+
+
+class SQLEvidenceBook:
+    """The book of `series`. Building it connects nothing."""
+
+    def __init__(self, database: Database, series: Series) -> None:
+        self._database = database
+        self.series = series
+
+    def record_forecasts(self, new: Sequence[Forecast]) -> int:
+        if not new:
+            return 0
+        rows = [
+            {
+                **self._where(f.model_type), "version": f.version, "open_time": f.open_time,
+                "source": str(f.source), "forecast": f.forecast, "variance": f.variance,
+                "made_at": f.made_at, "actual": f.actual, "scored_at": f.scored_at, "revised": None,
+                "candles_sha256": f.candles_sha256,
+            }
+            for f in new
+        ]  # fmt: skip
+        with self._database.writing() as connection:
+            # What is there stays: the first forecast of a candle is the one that counts.
+            new_ids = insert_new(connection, forecasts).returning(forecasts.c.id)
+            return len(connection.execute(new_ids, rows).all())
+
+    def forecasts(self, model_type: str, version: str, *, since: datetime | None = None) -> list[Forecast]:
+        query = sa.select(forecasts).where(self._mine(forecasts, model_type), forecasts.c.version == version)
+        if since is not None:
+            query = query.where(forecasts.c.open_time >= since)
+        with self._database.reading() as connection:
+            return [_forecast(row) for row in connection.execute(query.order_by(forecasts.c.open_time))]
+
+    def newest_forecast(self, model_type: str, version: str) -> datetime | None:
+        query = sa.select(sa.func.max(forecasts.c.open_time)).where(
+            self._mine(forecasts, model_type), forecasts.c.version == version
+        )
+        with self._database.reading() as connection:
+            newest: datetime | None = connection.execute(query).scalar()
+        return newest
+
+    def score(self, model_type: str, outcomes: Mapping[datetime, float], at: datetime) -> tuple[int, int]:
+        if not outcomes:
+            return 0, 0
+        mine = self._mine(forecasts, model_type)
+        span = forecasts.c.open_time.between(min(outcomes), max(outcomes))
+        scored = revised = 0
+        query = sa.select(
+            forecasts.c.id, forecasts.c.open_time, forecasts.c.actual, forecasts.c.revised
+        ).where(mine, span)
+        with self._database.reading() as connection:
+            rows = list(connection.execute(query))
+        fresh, changed = [], []
+        for row in rows:
+            outcome = outcomes.get(row.open_time)
+            if outcome is None:
+                continue
+            if row.actual is None:
+                fresh.append({"row": row.id, "outcome": outcome})
+            elif abs(outcome - (row.actual if row.revised is None else row.revised)) > _REVISION:
+                changed.append({"row": row.id, "outcome": outcome})
+        if not fresh and not changed:
+            return 0, 0
+        this = forecasts.c.id == sa.bindparam("row")
+        with self._database.writing() as connection:
+            if fresh:
+                statement = forecasts.update().where(this, forecasts.c.actual.is_(None))
+                done = connection.execute(
+                    statement.values(actual=sa.bindparam("outcome"), scored_at=at), fresh
+                )
+                scored = done.rowcount
+            if changed:
+                statement = forecasts.update().where(this)
+                revised = connection.execute(
+                    statement.values(revised=sa.bindparam("outcome")), changed
+                ).rowcount
+        return scored, revised
+
+    def append_evidence(self, key: LedgerKey, rows: Sequence[EvidenceRow], after: datetime | None) -> None:
+        self.append_together((Appended(key, rows, after),))
+
+    def append_together(self, ledgers: Sequence[Appended]) -> None:
+        every = [ledger for ledger in ledgers if ledger.rows]
+        if not every:
+            return
+        moved = EvidenceMoved(f"another process bet for {every[0].key.model_type} of {self.series} first")
+        try:
+            with self._database.writing() as connection:
+                for ledger in every:
+                    newest = connection.execute(
+                        sa.select(sa.func.max(evidence.c.open_time)).where(self._ledger(ledger.key))
+                    ).scalar()
+                    if newest != ledger.after:
+                        raise moved
+                    values = [self._evidence_values(row) for row in ledger.rows]
+                    connection.execute(evidence.insert(), values)
+        except IntegrityError as exc:
+            raise moved from exc
+
+    def evidence(self, key: LedgerKey, *, until: datetime | None = None) -> list[EvidenceRow]:
+        query = sa.select(evidence).where(self._ledger(key)).order_by(evidence.c.open_time)
+        if until is not None:
+            query = query.where(evidence.c.open_time <= until)
+        with self._database.reading() as connection:
+            return [_evidence_row(row, key) for row in connection.execute(query)]
+
+    def newest_evidence(self, key: LedgerKey) -> EvidenceRow | None:
+        query = sa.select(evidence).where(self._ledger(key)).order_by(evidence.c.open_time.desc()).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _evidence_row(row, key)
+
+    def closing_evidence(
+        self, model_type: str, champion_version: str, recipe_id: str, before: datetime
+    ) -> EvidenceRow | None:
+        query = sa.select(sa.func.max(evidence.c.reign)).where(
+            self._mine(evidence, model_type), evidence.c.kind == str(Kind.CHALLENGE),
+            evidence.c.champion_version == champion_version, evidence.c.recipe_id == recipe_id,
+            evidence.c.reign < before,
+        )  # fmt: skip
+        with self._database.reading() as connection:
+            reign = connection.execute(query).scalar()
+        if reign is None:
+            return None
+        key = LedgerKey(
+            model_type=str(model_type), kind=Kind.CHALLENGE, champion_version=champion_version, reign=reign,
+            recipe_id=recipe_id,
+        )  # fmt: skip
+        return self.newest_evidence(key)
+
+    def gains(
+        self, model_type: str, recipe_id: str, since: datetime
+    ) -> Mapping[datetime, tuple[float, float]]:
+        query = sa.select(evidence.c.open_time, evidence.c.gain, evidence.c.bound).where(
+            self._mine(evidence, model_type), evidence.c.kind == str(Kind.CHALLENGE),
+            evidence.c.recipe_id == recipe_id, evidence.c.open_time >= since,
+        )  # fmt: skip
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(evidence.c.id))
+            return {row.open_time: (row.gain, row.bound) for row in rows}
+
+    def ledgers(self, model_type: str, champion_version: str, reign: datetime) -> list[LedgerKey]:
+        query = (
+            sa.select(evidence.c.kind, evidence.c.recipe_id, sa.func.min(evidence.c.id).label("first"))
+            .where(
+                self._mine(evidence, model_type), evidence.c.champion_version == champion_version,
+                evidence.c.reign == reign,
+            )
+            .group_by(evidence.c.kind, evidence.c.recipe_id)
+            .order_by("first")
+        )  # fmt: skip
+        with self._database.reading() as connection:
+            found = list(connection.execute(query))
+        return [
+            LedgerKey(
+                model_type=str(model_type), kind=Kind(row.kind), champion_version=champion_version,
+                reign=reign, recipe_id=row.recipe_id,
+            )
+            for row in found
+        ]  # fmt: skip
+
+    def record_trial(self, trial: Trial) -> None:
+        values = {
+            **self._where(trial.model_type), "version": trial.version, "recipe_id": trial.recipe_id,
+            "began_at": trial.began_at, "outcome": trial.outcome, "reason": trial.reason,
+            "seconds": trial.seconds, "trigger": trial.trigger, "details_json": jsonable(trial.details),
+        }  # fmt: skip
+        with self._database.writing() as connection:
+            connection.execute(trials.insert().values(values))
+
+    def trials(self, model_type: str | None = None, limit: int = 20) -> list[Trial]:
+        query = sa.select(trials).where(self._mine(trials, model_type)).order_by(trials.c.id.desc())
+        with self._database.reading() as connection:
+            return [_trial(row) for row in connection.execute(query.limit(limit))]
+
+    def revisions(self) -> int:
+        query = sa.select(sa.func.count(sa.distinct(forecasts.c.open_time))).where(
+            self._mine(forecasts), forecasts.c.revised.is_not(None)
+        )
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
+    def _where(self, model_type: str) -> dict[str, str]:
+        return {
+            "model_type": str(model_type),
+            "symbol": self.series.symbol,
+            "interval": self.series.interval,
+        }
+
+    def _mine(self, table: sa.Table, model_type: str | None = None) -> sa.ColumnElement[bool]:
+        mine = sa.and_(table.c.symbol == self.series.symbol, table.c.interval == self.series.interval)
+        return mine if model_type is None else sa.and_(mine, table.c.model_type == str(model_type))
+
+    def _ledger(self, key: LedgerKey) -> sa.ColumnElement[bool]:
+        return sa.and_(
+            self._mine(evidence, key.model_type), evidence.c.kind == str(key.kind),
+            evidence.c.champion_version == key.champion_version, evidence.c.reign == key.reign,
+            evidence.c.recipe_id == key.recipe_id,
+        )  # fmt: skip
+
+    def _evidence_values(self, row: EvidenceRow) -> dict[str, Any]:
+        return {
+            **self._where(row.key.model_type), "kind": str(row.key.kind),
+            "champion_version": row.key.champion_version, "reign": row.key.reign,
+            "recipe_id": row.key.recipe_id, "challenger_version": row.challenger_version,
+            "open_time": row.open_time, "source": str(row.source), "actual": row.actual,
+            "champion_forecast": row.champion_forecast, "challenger_forecast": row.challenger_forecast,
+            "variance": row.variance, "gain": row.gain, "bound": row.bound,
+            "others_json": {symbol: list(bet) for symbol, bet in row.others.items()}, "log_e": row.log_e,
+            "state_json": row.state.to_json(),
+        }  # fmt: skip
+
+
+def insert_new(connection: sa.Connection, table: sa.Table) -> sa.Insert:
+    """INSERT that leaves rows alone that are there already."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+
+        return insert_postgresql(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+
+    return insert_sqlite(table).on_conflict_do_nothing()
+
+
+def _forecast(row: sa.Row[Any]) -> Forecast:
+    return Forecast(
+        model_type=row.model_type, version=row.version, open_time=row.open_time, source=Source(row.source),
+        forecast=row.forecast, variance=row.variance, made_at=row.made_at, actual=row.actual,
+        scored_at=row.scored_at, revised=row.revised,
+        candles_sha256=row.candles_sha256,
+    )  # fmt: skip
+
+
+def _evidence_row(row: sa.Row[Any], key: LedgerKey) -> EvidenceRow:
+    return EvidenceRow(
+        key=key, challenger_version=row.challenger_version, open_time=row.open_time,
+        source=Source(row.source), actual=row.actual, champion_forecast=row.champion_forecast,
+        challenger_forecast=row.challenger_forecast, variance=row.variance, gain=row.gain, bound=row.bound,
+        others={symbol: (bet[0], bet[1]) for symbol, bet in row.others_json.items()}, log_e=row.log_e,
+        state=Evidence.from_json(row.state_json),
+    )  # fmt: skip
+
+
+def _trial(row: sa.Row[Any]) -> Trial:
+    return Trial(
+        model_type=row.model_type, version=row.version, recipe_id=row.recipe_id, began_at=row.began_at,
+        outcome=row.outcome, reason=row.reason, seconds=row.seconds, trigger=row.trigger,
+        details=row.details_json,
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""The database as this room uses it: schema up to date, patient if told so, writes under a fence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import sqlalchemy as sa
+import stamina
+
+from clm.core.errors import DatabaseUnavailable, LeaseLost
+from clm.core.runs import Fence, RunState
+from clm.registry.engine import open_engine, reading, writing
+from clm.registry.migrate import ensure_schema
+from clm.registry.tables import runs
+
+T = TypeVar("T")
+
+
+class Database:
+    """Building it connects nothing; the first use does, and brings an empty or older database up to date.
+
+    patience: seconds a connection is waited for while the database does not answer. What broke in the middle
+    of a transaction is never tried again: whether it was committed is not known.
+    """
+
+    def __init__(self, url: str, *, patience: float = 0) -> None:
+        self.engine = open_engine(url)
+        self._patience = patience
+        self._ready = False
+        self._fence: Fence | None = None
+
+    def open(self) -> sa.Engine:
+        """Connect now. Raises DatabaseUnavailable, DatabaseTooNew, StorageFailed."""
+        if not self._ready:
+            self._patiently(lambda: ensure_schema(self.engine))
+            self._ready = True
+        return self.engine
+
+    @contextmanager
+    def under(self, fence: Fence) -> Iterator[None]:
+        """Inside, this process writes in the name of a run, and no longer than the run is its own."""
+        before, self._fence = self._fence, fence
+        try:
+            yield
+        finally:
+            self._fence = before
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to read from. Raises DatabaseUnavailable, StorageFailed."""
+        self.open()
+        with ExitStack() as stack:
+            yield self._entered(stack, reading)
+
+    @contextmanager
+    def writing(self, *, fenced: bool = True) -> Iterator[sa.Connection]:
+        """A transaction. Raises LeaseLost where the run in whose name it is has been given to another.
+
+        fenced False: for runs' own rows, which are no work of a run.
+        """
+        self.open()
+        with ExitStack() as stack:
+            connection = self._entered(stack, writing)
+            if fenced and self._fence is not None:
+                _hold(connection, self._fence)
+            yield connection
+
+    def now(self, connection: sa.Connection) -> datetime:
+        """The database's clock: one and the same for all machines that share it."""
+        if self.engine.dialect.name != "postgresql":
+            return datetime.now(UTC)
+        moment: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        return moment.astimezone(UTC)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.engine.dispose()
+
+    def _entered(
+        self, stack: ExitStack, way: Callable[[sa.Engine], AbstractContextManager[sa.Connection]]
+    ) -> sa.Connection:
+        return self._patiently(lambda: stack.enter_context(way(self.engine)))
+
+    def _patiently(self, do: Callable[[], T]) -> T:
+        if self._patience <= 0:
+            return do()
+        return stamina.retry(
+            on=DatabaseUnavailable, attempts=None, timeout=self._patience, wait_initial=0.1, wait_max=2.0
+        )(do)()
+
+
+def _hold(connection: sa.Connection, fence: Fence) -> None:
+    """The run's row, locked against being taken away until this transaction ends. Raises LeaseLost."""
+    query = sa.select(runs.c.id).where(
+        runs.c.run_id == fence.run_id, runs.c.attempt == fence.attempt,
+        runs.c.state == str(RunState.RUNNING),
+    )  # fmt: skip
+    if connection.execute(query.with_for_update(read=True)).first() is None:
+        raise LeaseLost(
+            f"run {fence.run_id} is no longer this process's (attempt {fence.attempt}): nothing was written"
+        )

@@ -1,0 +1,247 @@
+"""Follows one series: loads who reigns, forecasts the newest candle, and puts a new snapshot in place.
+
+What is forecast here is what the live shadow forecasts, to the last bit, and stored with it: whoever comes
+first. A snapshot takes the place of the one before in one step; requests read whichever is there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import structlog
+
+from clm.core import scoring
+from clm.core.alert import Alarm
+from clm.core.book import Forecast, Source
+from clm.core.domain import ModelArtifact, Series, candles_fingerprint, fingerprint, utc
+from clm.core.ensemble import Weighting
+from clm.core.ensembles import ENSEMBLE, EnsembleKeeper, Mixture
+from clm.core.errors import ClmError, InsufficientData
+from clm.core.intervals import IntervalTracker
+from clm.core.protocols import DataClient, FeatureEngineer, ModelRegistry, TrainedModel
+from clm.core.reign import Reign, load_fit, reign_of
+from clm.core.variance import VARIANCE_MEMORY, variance_after
+from clm.serving.loaded import Loaded
+from clm.serving.snapshot import Served, Snapshot
+
+log = structlog.get_logger()
+#: Rows whose outcomes are scored with each candle: those of a day, so that a short silence leaves no hole.
+_SCORED_ROWS = 26
+#: (model type, version) that are to answer besides the champions.
+Others = Callable[[Series], Iterable[tuple[str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candle:
+    """The newest candle and its feature row; `problem` where there is no row."""
+
+    open_time: datetime
+    close: float
+    variance: float
+    row: pd.DataFrame | None
+    inputs: str
+    outcomes: dict[datetime, float] = field(default_factory=dict)
+    problem: str | None = None
+
+
+class Desk:
+    """Of one series. others: versions that are to answer besides the champions."""
+
+    def __init__(
+        self,
+        data: DataClient,
+        registry: ModelRegistry,
+        engineer: FeatureEngineer,
+        models: Sequence[str],
+        *,
+        ensemble: EnsembleKeeper | None = None,
+        guard_hours: float = 0,
+        alarm: Alarm,
+        others: Others = lambda series: (),
+    ) -> None:
+        self.series = registry.series
+        self._data, self._registry, self._engineer = data, registry, engineer
+        self._models, self._ensemble = tuple(models), ensemble
+        self._guard_hours, self._alarm, self._others = guard_hours, alarm, others
+        self._loaded: dict[tuple[str, str], Loaded] = {}
+        self._mixed = IntervalTracker()
+        self._lock = threading.Lock()
+        self._candle: _Candle | None = None
+        self.snapshot = Snapshot(series=self.series, open_time=None, close=None, variance=None)
+
+    def look(self, now: datetime, *, fresh_candles: bool = True) -> Snapshot:
+        """A snapshot of now; fresh_candles False: only who reigns is looked at anew.
+
+        One at a time. Raises what candles and registry raise; the snapshot before stays in place then.
+        """
+        with self._lock:
+            if fresh_candles or self._candle is None:
+                self._candle = self._read(now)
+                self._score(self._candle, now)
+            candle = self._candle
+            reigns = self._reigns(now)
+            served = {
+                model: self._serve(loaded, candle, now, _state(loaded, reign, now))
+                for model, (reign, loaded) in reigns.items()
+            }
+            champions = [loaded.artifact for _, loaded in reigns.values()]
+            besides = dict(self._besides(candle, now, {artifact.version for artifact in champions}))
+            mixed = self._mix(candle, champions, list(served.values()))
+            if mixed is not None:
+                served[ENSEMBLE] = mixed
+            wanted = {(s.model, s.version) for s in (*served.values(), *besides.values())}
+            self._loaded = {key: kept for key, kept in self._loaded.items() if key in wanted}
+            self.snapshot = Snapshot(
+                series=self.series, open_time=candle.open_time, close=candle.close, variance=candle.variance,
+                by_model=served, by_version=besides,
+                champions={model: loaded for model, (_, loaded) in reigns.items()},
+            )  # fmt: skip
+            return self.snapshot
+
+    def _read(self, now: datetime) -> _Candle:
+        size = self._engineer.warmup + 1
+        start = now - (size + _SCORED_ROWS + VARIANCE_MEMORY + 1) * self.series.step
+        candles = self._data.load_training_data(start, now)
+        if len(candles) < 2:
+            raise InsufficientData(f"{self.series}: no candles since {start:%Y-%m-%d %H:%M} UTC")
+        candle = _Candle(
+            open_time=utc(pd.DatetimeIndex(candles.index)[-1]), close=float(candles["close"].iloc[-1]),
+            variance=float(variance_after(candles).iloc[-1]), row=None,
+            inputs=candles_fingerprint(candles.iloc[-size:]), problem="gap_in_window",
+        )  # fmt: skip
+        try:
+            features = self._engineer.transform(candles.iloc[-size - _SCORED_ROWS :])
+        except InsufficientData:
+            return candle
+        known = scoring.with_known_outcome(features)
+        stamps = (utc(time) for time in pd.DatetimeIndex(known.index))
+        candle = replace(candle, outcomes=dict(zip(stamps, scoring.outcomes(known).tolist(), strict=True)))
+        last = features.iloc[-1:]
+        if utc(pd.DatetimeIndex(last.index)[0]) != candle.open_time:
+            return candle
+        return replace(candle, row=last, problem=None)
+
+    def _score(self, candle: _Candle, now: datetime) -> None:
+        for model in (*self._models, ENSEMBLE):
+            self._registry.book.score(model, candle.outcomes, now)
+
+    def _reigns(self, now: datetime) -> dict[str, tuple[Reign, Loaded]]:
+        """Champions that can serve; an unfit one gives way first."""
+        names, found = self._engineer.get_feature_names(), {}
+        for model in self._models:
+            active = self._registry.get_active(model)
+            if active is None:
+                continue
+            reign = reign_of(self._registry, model, names, now, self._alarm, self._guard_hours)
+            if reign is not None:
+                found[model] = (reign[0], self._keep(reign[0].champion, reign[1]))
+        return found
+
+    def _keep(self, artifact: ModelArtifact, model: TrainedModel) -> Loaded:
+        key = (artifact.model_type, artifact.version)
+        known = self._loaded.get(key)
+        if known is not None and known.artifact.artifact_sha256 == artifact.artifact_sha256:
+            loaded = known.learnt(self._registry)
+        else:
+            loaded = Loaded.of(self._registry, artifact, model)
+        self._loaded[key] = loaded
+        return loaded
+
+    def _besides(
+        self, candle: _Candle, now: datetime, reigning: set[str]
+    ) -> Iterable[tuple[tuple[str, str], Served]]:
+        names = self._engineer.get_feature_names()
+        for model_type, version in self._others(self.series):
+            artifact = self._registry.get_version(model_type, version)
+            model, _ = load_fit(self._registry, artifact, names)
+            if model is not None:
+                loaded = self._keep(artifact, model)
+                state = "healthy" if version in reigning else "experiment"
+                yield (model_type, version), self._serve(loaded, candle, now, state)
+
+    def _serve(self, loaded: Loaded, candle: _Candle, now: datetime, state: str) -> Served:
+        artifact, tracker = loaded.artifact, loaded.tracker
+        silent = Served(
+            model=artifact.model_type, version=artifact.version, sha256=artifact.artifact_sha256 or "",
+            trained_at=artifact.trained_at, champion_since=artifact.promoted_at, state=state, forecast=None,
+            coverage=tracker.coverage, coverage_candles=tracker.candles, problem=candle.problem,
+        )  # fmt: skip
+        if candle.row is None:
+            return silent
+        forecast = float(scoring.forecasts(loaded.model, candle.row, artifact.version)[0])
+        self._store(artifact, forecast, candle, now)
+        made_at, sigma = candle.open_time + self.series.step, candle.variance**0.5
+        spoken = replace(silent, forecast=forecast, interval=tracker.around(forecast, sigma, made_at))
+        names = self._engineer.get_feature_names()
+        score, limit = loaded.unlikeness(names, candle.row[names].to_numpy(dtype=np.float32)[0])
+        return replace(spoken, score=score, limit=limit)
+
+    def _store(self, artifact: ModelArtifact, forecast: float, candle: _Candle, now: datetime) -> None:
+        """What is answered is on record, before the outcome; the first forecast of a candle stands."""
+        in_time = now < candle.open_time + 2 * self.series.step
+        self._registry.book.record_forecasts(
+            [
+                Forecast(
+                    model_type=artifact.model_type, version=artifact.version, open_time=candle.open_time,
+                    source=Source.LIVE if in_time else Source.LATE, forecast=forecast,
+                    variance=candle.variance, made_at=now, candles_sha256=candle.inputs,
+                )
+            ]
+        )  # fmt: skip
+
+    def _mix(
+        self, candle: _Candle, members: Sequence[ModelArtifact], answers: Sequence[Served]
+    ) -> Served | None:
+        """The ensemble's answer, mixed from what its members have on record for this candle."""
+        keeper = self._ensemble
+        if keeper is None or len(members) < 2:
+            return None
+        keeper.advance()
+        mixture = keeper.store.newest()
+        # A candle that is like none of one member's training is so for the mixture.
+        oddest = max(answers, key=lambda s: s.score / s.limit if s.score is not None and s.limit else 0.0)
+        silent = Served(
+            model=ENSEMBLE, version=str(Weighting.ONLINE),
+            sha256=fingerprint(*(member.artifact_sha256 or "" for member in members)),
+            trained_at=min(member.trained_at for member in members),
+            champion_since=max((m.promoted_at for m in members if m.promoted_at), default=None),
+            state="healthy", forecast=None, problem=candle.problem, score=oddest.score, limit=oddest.limit,
+        )  # fmt: skip
+        if candle.row is None:
+            return silent
+        if mixture is None or mixture.open_time != candle.open_time:
+            return None
+        return self._mixed_answer(silent, mixture, candle)
+
+    def _mixed_answer(self, silent: Served, mixture: Mixture, candle: _Candle) -> Served:
+        step = self.series.step
+        since = self._mixed.last - step if self._mixed.last is not None else None
+        scored = self._registry.book.forecasts(ENSEMBLE, str(Weighting.ONLINE), since=since)
+        self._mixed = self._mixed.through(scored, step)
+        forecast = mixture.forecast()
+        return replace(
+            silent, forecast=forecast, weights=mixture.weights(), coverage=self._mixed.coverage,
+            coverage_candles=self._mixed.candles,
+            interval=self._mixed.around(forecast, candle.variance**0.5, candle.open_time + step),
+        )  # fmt: skip
+
+
+def _state(loaded: Loaded, reign: Reign, now: datetime) -> str:
+    if loaded.skill.worse_than_zero:
+        return "worse_than_zero"
+    return "guarded" if reign.guarded is not None and now < reign.guard_until else "healthy"
+
+
+def looked(desk: Desk, now: datetime, *, fresh_candles: bool = True) -> bool:
+    """Whether a look succeeded; a failure is told, and the snapshot before goes on answering."""
+    try:
+        desk.look(now, fresh_candles=fresh_candles)
+    except ClmError as error:
+        log.warning("serving_look_failed", series=str(desk.series), error=str(error))
+        return False
+    return True

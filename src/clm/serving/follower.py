@@ -1,0 +1,145 @@
+"""Keeps the snapshots of all series fresh: at every candle's close, and within a blink of every promotion."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from datetime import datetime
+
+import structlog
+
+from clm.core.closes import ClockReading, newest_close, next_look
+from clm.core.domain import Series
+from clm.core.errors import ClmError
+from clm.serving.desk import Desk, looked
+from clm.serving.snapshot import Snapshot
+
+log = structlog.get_logger()
+#: How often the registry is asked who reigns: a promotion elsewhere answers here so much later at most.
+_POLL_SECONDS = 0.25
+#: The exchange's clock is read at least so often; after a failure, so soon again.
+_READ_SECONDS, _RETRY_SECONDS = 60.0, 5.0
+
+
+class Follower:
+    """A thread that looks, while entered. Requests read `snapshot` and `now`, and never wait for it.
+
+    exchange_time: read seldom. reigning: changes whenever who reigns anywhere does; asked often.
+    """
+
+    def __init__(
+        self,
+        desks: Sequence[Desk],
+        exchange_time: Callable[[], datetime],
+        reigning: Callable[[], Hashable],
+        *,
+        poll_seconds: float = _POLL_SECONDS,
+    ) -> None:
+        self._desks = {desk.series: desk for desk in desks}
+        self._exchange_time, self._reigning = exchange_time, reigning
+        self._poll_seconds = poll_seconds
+        self._clock = ClockReading()
+        self._clock_lock = threading.Lock()
+        self._wake, self._over = threading.Event(), threading.Event()
+        self._first = threading.Event()
+        self._known: Hashable = object()
+        self._closed: dict[Series, datetime] = {}
+        self._due = 0.0
+        self._thread: threading.Thread | None = None
+        self._start = threading.Lock()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it looks."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def snapshot(self, series: Series) -> Snapshot:
+        """The newest one; waits for the very first look only, and not for long."""
+        if not self.ready:
+            self.wait()
+        return self._desks[series].snapshot
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first look is over, whatever it saw."""
+        return self._first.is_set()
+
+    def wait(self) -> None:
+        """For the first look."""
+        self.begin()
+        self._first.wait(_READ_SECONDS / 4)
+
+    def now(self) -> datetime | None:
+        """What the exchange's clock must be showing; None before it was heard."""
+        with self._clock_lock:
+            return self._clock.estimate()
+
+    def begin(self) -> None:
+        """Starts looking, once; a host application that never enters it gets it at the first question."""
+        with self._start:
+            if not self.alive and not self._over.is_set():
+                self._thread = threading.Thread(target=self._follow, daemon=True, name="clm-follower")
+                self._thread.start()
+
+    def wake(self) -> None:
+        """Look now: something has changed that was done here."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Looks no more."""
+        self._over.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def _follow(self) -> None:
+        while not self._over.is_set():
+            if time.monotonic() >= self._due:
+                self._due = time.monotonic() + self._look_at_candles()
+            self._look_at_registry()
+            self._first.set()
+            self._wake.wait(min(self._poll_seconds, max(0.01, self._due - time.monotonic())))
+            self._wake.clear()
+
+    def _look_at_candles(self) -> float:
+        """Looks at the series whose candle has closed; seconds until the clock is to be read again."""
+        try:
+            now = self._exchange_time()
+        except ClmError as error:
+            log.warning("serving_clock_unknown", reason=str(error))
+            return _RETRY_SECONDS
+        with self._clock_lock:
+            first = self._clock.last is None
+            self._clock.read(now)
+        sound = True
+        for series, desk in self._desks.items():
+            close = newest_close(now, series.step)
+            if self._closed.get(series) == close:
+                continue
+            if looked(desk, now) and desk.snapshot.made_at == close:
+                self._closed[series] = close
+            else:
+                sound = False
+        if first:
+            return 0.2
+        with self._clock_lock:
+            away = [self._clock.seconds_until(next_look(now, series.step)) for series in self._desks]
+        soonest = min((seconds for seconds in away if seconds is not None), default=_READ_SECONDS)
+        return min(max(soonest, 0.05), _READ_SECONDS if sound else _RETRY_SECONDS)
+
+    def _look_at_registry(self) -> None:
+        try:
+            reigning = self._reigning()
+        except ClmError as error:
+            log.warning("serving_registry_unknown", reason=str(error))
+            return
+        if reigning == self._known:
+            return
+        now = self.now()
+        if now is None:
+            return
+        # What changes while this looks is seen by the next look. All look, also where one of them fails.
+        failed = [desk for desk in self._desks.values() if not looked(desk, now, fresh_candles=False)]
+        if not failed:
+            self._known = reigning

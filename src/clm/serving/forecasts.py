@@ -1,0 +1,134 @@
+"""What a forecast is asked through: the newest snapshot of a series, or candles somebody brings along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from clm.core.domain import CANDLE_COLUMNS, FeatureRow, Series
+from clm.core.ensembles import ENSEMBLE
+from clm.core.errors import BadInput, InsufficientData, VersionNotFound
+from clm.core.experiments import Assigned, check_caller
+from clm.core.newest import forecast_row, newest_row
+from clm.core.protocols import FeatureEngineer
+from clm.core.variance import variance_after
+from clm.serving.answer import answer, default_model, unchanging
+from clm.serving.follower import Follower
+from clm.serving.snapshot import Limits, Served, Snapshot
+
+
+class Assign(Protocol):
+    """Which arm of a running experiment answers a caller; None: the champion does."""
+
+    def __call__(
+        self, series: Series, model_type: str, caller: str | None, *, now: datetime | None
+    ) -> Assigned | None: ...
+
+
+def _nobody(series: Series, model_type: str, caller: str | None, *, now: datetime | None) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecasts:
+    """models: the configured model types. check: raises for candles that are none. assign: see `Assign`."""
+
+    follower: Follower
+    models: tuple[str, ...]
+    limits: Limits
+    engineer: FeatureEngineer
+    check: Callable[[pd.DataFrame, Series], object]
+    assign: Assign = _nobody
+
+    def answer(
+        self, series: Series, model: str | None = None, *, caller: str | None = None
+    ) -> dict[str, Any]:
+        """The forecast of the candle after the newest closed one.
+
+        From memory, but for a caller's first sight in an experiment. Raises BadInput: model, caller.
+        """
+        if caller is not None:
+            check_caller(caller)
+        snapshot = self.follower.snapshot(series)
+        wanted = self._wanted(snapshot, model)
+        served, told, now = snapshot.by_model.get(wanted), None, self.follower.now()
+        asks = caller is not None and wanted != ENSEMBLE
+        arm = self.assign(series, wanted, caller, now=now) if asks else None
+        if arm is not None and (wanted, arm.version) in snapshot.by_version:
+            served = snapshot.by_version[wanted, arm.version]
+            told = {"id": arm.experiment_id, "arm": arm.arm}
+        key = (wanted, served.version if served else None)
+        base = snapshot.told.get(key)
+        if base is None:
+            base = snapshot.told[key] = unchanging(snapshot, wanted, served)
+        return answer(base, snapshot, served, now, self.limits, told)
+
+    def from_candles(
+        self, series: Series, model: str | None, candles: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """The champion's forecast from these candles instead of the exchange's; stored nowhere.
+
+        Raises BadInput (too few of them, or a model that cannot), InvalidCandles, VersionNotFound.
+        """
+        frame = _frame(candles)
+        self.check(frame, series)
+        try:
+            row = newest_row(self.engineer, frame)
+        except InsufficientData as exc:
+            allowed = f"the newest {self.engineer.warmup + 1} closed candles, without a gap"
+            raise BadInput("candles", f"{len(frame)} candles", allowed) from exc
+        known = self.follower.snapshot(series)
+        wanted = self._wanted(known, model)
+        snapshot = Snapshot(
+            series=series, open_time=frame.index[-1].to_pydatetime(), close=float(frame["close"].iloc[-1]),
+            variance=float(variance_after(frame).iloc[-1]), champions=known.champions,
+        )  # fmt: skip
+        members = self.models if wanted == ENSEMBLE else (wanted,)
+        made = {m: self._forecast(snapshot, known.by_model[m], row) for m in members if m in known.champions}
+        if not made or wanted not in known.by_model:
+            raise VersionNotFound(f"{wanted} of {series} has no champion that could forecast")
+        served = _mixed(known.by_model[wanted], made) if wanted == ENSEMBLE else made[wanted]
+        base = unchanging(snapshot, wanted, served)
+        return answer(base, snapshot, served, self.follower.now(), self.limits)
+
+    def _forecast(self, snapshot: Snapshot, served: Served, row: FeatureRow) -> Served:
+        """What one champion says of the last candle of `snapshot`."""
+        champion, names = snapshot.champions[served.model], self.engineer.get_feature_names()
+        forecast = forecast_row(champion.model, names, row, served.version)
+        score, limit = champion.unlikeness(names, row)
+        interval = None
+        if snapshot.made_at is not None and snapshot.variance is not None:
+            interval = champion.tracker.around(forecast, snapshot.variance**0.5, snapshot.made_at)
+        return replace(served, forecast=forecast, interval=interval, score=score, limit=limit, problem=None)
+
+    def _wanted(self, snapshot: Snapshot, model: str | None) -> str:
+        if model is None:
+            return default_model(snapshot, self.models)
+        allowed = (*self.models, ENSEMBLE) if len(self.models) > 1 else self.models
+        if model not in allowed:
+            raise BadInput("model", model, ", ".join(allowed))
+        return model
+
+
+def _mixed(ensemble: Served, made: Mapping[str, Served]) -> Served:
+    """The ensemble's weights on forecasts of these candles."""
+    weights = {model: weight for model, weight in (ensemble.weights or {}).items() if model in made}
+    whole = sum(weights.values())
+    mixed = sum(weight * (made[model].forecast or 0.0) for model, weight in weights.items())
+    return replace(
+        ensemble, forecast=mixed / whole if whole else None, interval=None, score=None, problem=None
+    )
+
+
+def _frame(candles: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    if len(candles) < 2:
+        raise BadInput("candles", f"{len(candles)} candles", "at least two")
+    opens = pd.DatetimeIndex([candle["open_time"] for candle in candles], name="open_time")
+    columns = {name: np.array([c[name] for c in candles], dtype=np.float64) for name in CANDLE_COLUMNS}
+    frame = pd.DataFrame(columns, index=opens.tz_convert("UTC"))
+    return frame.assign(trades=frame["trades"].astype(np.int64))

@@ -1,0 +1,325 @@
+"""The live shadow: at each candle close everybody forecasts, what was forecast before is scored and bet on.
+
+    candles → forecasts stored → outcomes scored → bets → decisions
+
+Each step is a function of what the step before has stored, so that a crash anywhere costs nothing: the next
+tick goes on where this one ended, and comes to the same decisions, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache, partial
+from typing import Any
+
+import pandas as pd
+import structlog
+
+from clm.core import scoring
+from clm.core.alert import Alarm, Alert
+from clm.core.book import Forecast, Source
+from clm.core.bookkeeper import Bookkeeper
+from clm.core.domain import TARGET, Decision, ModelArtifact, VersionStatus, candles_fingerprint, utc
+from clm.core.ensembles import ENSEMBLE, EnsembleKeeper
+from clm.core.errors import ClmError, EvidenceMoved, InsufficientData
+from clm.core.experiments import Experiment
+from clm.core.policy import PromotionPolicy
+from clm.core.protocols import DataClient, FeatureEngineer, TrainedModel
+from clm.core.reign import load_fit, look, reign_of
+from clm.core.stores import ExperimentStore
+from clm.core.variance import VARIANCE_MEMORY, variance_after
+from clm.core.verdict import carry_unloadable
+from clm.core.wire import jsonable
+from clm.shadow.contests import Contests, Entered, Entrant
+from clm.shadow.parity import Parity, compare, told
+from clm.shadow.settling import Settling
+
+log = structlog.get_logger()
+#: Missed candles further back than this are not made up for.
+MAX_CATCH_UP = timedelta(days=31)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One series and what watching it takes."""
+
+    data: DataClient
+    keeper: Bookkeeper
+    ensemble: EnsembleKeeper | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one tick did. errors: series → why nothing could be done for it.
+
+    replayed: stored live forecasts compared with a replay of the same artifact; deviation: the largest
+    relative difference found, None where none was compared. ended: experiments that came to their end.
+    """
+
+    now: datetime
+    forecasts: int = 0
+    late: int = 0
+    scored: int = 0
+    revised: int = 0
+    replayed: int = 0
+    deviation: float | None = None
+    decisions: tuple[Decision, ...] = ()
+    errors: dict[str, str] = field(default_factory=dict)
+    ended: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """In figures; decisions as their number, for they are on record themselves."""
+        return {**jsonable(self), "decisions": len(self.decisions)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of one series at a tick.
+
+    inputs_at: fingerprint of the candles that a forecast at a position of `candles` is made from. contests:
+    the experiments that have begun.
+    """
+
+    now: datetime
+    candles: pd.DataFrame
+    features: pd.DataFrame
+    variance: pd.Series
+    inputs_at: Callable[[int], str]
+    contests: tuple[Entered, ...]
+
+    def entrants(self, model_type: str) -> list[Entrant]:
+        """Arms of experiments of that model type."""
+        return [arm for c in self.contests if c.experiment.model_type == model_type for arm in c.arms]
+
+
+class LiveShadow:
+    """Watches over several series at once: their evidence is pooled candle by candle.
+
+    rehearsal: the clock is played back. Every missed candle counts as forecast in its own time; only what had
+    closed by then was used for it.
+    """
+
+    def __init__(
+        self,
+        desks: Sequence[Desk],
+        feature_engineer: FeatureEngineer,
+        policy: PromotionPolicy,
+        models: Sequence[str],
+        *,
+        alarm: Alarm,
+        rehearsal: bool = False,
+        experiments: ExperimentStore | None = None,
+    ) -> None:
+        self._desks = tuple(desks)
+        self._features = feature_engineer
+        self._policy = policy
+        self._models = tuple(models)
+        self._alarm = alarm
+        self._rehearsal = rehearsal
+        self._contests = Contests(experiments, alarm)
+
+    @property
+    def step(self) -> timedelta:
+        """Length of a candle of the series watched."""
+        return self._desks[0].keeper.registry.series.step
+
+    def tick(self) -> Tick:
+        """Everything that is due now; raises only what concerns all series alike."""
+        known: dict[int, _Known] = {}
+        errors: dict[str, str] = {}
+        stored = late = scored = revised = 0
+        for position, desk in enumerate(self._desks):
+            try:
+                known[position] = self._look(desk)
+                made = [self._forecast(desk, model_type, known[position]) for model_type in self._models]
+                seen = [self._score(desk, model_type, known[position]) for model_type in self._models]
+                if desk.ensemble is not None:
+                    desk.ensemble.advance()
+                    self._score(desk, ENSEMBLE, known[position])
+            except ClmError as error:
+                errors[str(desk.keeper.registry.series)] = str(error)
+                known.pop(position, None)
+                log.warning("shadow_failed", series=str(desk.keeper.registry.series), error=str(error))
+                continue
+            stored, late = stored + sum(m[0] for m in made), late + sum(m[1] for m in made)
+            scored, revised = scored + sum(s[0] for s in seen), revised + sum(s[1] for s in seen)
+        decisions: list[Decision] = []
+        found: list[Parity] = []
+        for model_type in self._models:
+            parity = {p: self._parity(self._desks[p], model_type, k) for p, k in known.items()}
+            found += [each for one in parity.values() for each in one.values()]
+            if self._policy.continuous:
+                decisions += self._settle(model_type, known, parity)
+        ended = [e.experiment_id for p, k in known.items() for e in self._conclude(self._desks[p], k)]
+        now = max((k.now for k in known.values()), default=None)
+        return Tick(
+            now or utc(self._desks[0].data.server_time()), stored, late, scored, revised,
+            sum(p.checked for p in found),
+            max((p.deviation for p in found if p.deviation is not None), default=None),
+            tuple(decisions), errors, tuple(ended),
+        )  # fmt: skip
+
+    def _look(self, desk: Desk) -> _Known:
+        now, registry = utc(desk.data.server_time()), desk.keeper.registry
+        step, begun = registry.series.step, self._contests.begun(registry.series, self._models, now)
+        # Below zero where the clock was set back: then nothing was missed.
+        missed = min(max(now - self._newest(desk, now, begun), timedelta(0)), MAX_CATCH_UP)
+        start = now - missed - (self._features.warmup + VARIANCE_MEMORY + 1) * step
+        candles = desk.data.load_training_data(start, now)
+        if len(candles) < 2:
+            raise InsufficientData(f"{registry.series}: no candles since {start:%Y-%m-%d %H:%M} UTC")
+        # The same for every model and version: computed once per candle.
+        inputs_at = cache(partial(self._inputs_at, candles))
+        features = self._features.transform(candles)
+        contests = self._contests.entered(registry, begun, features)
+        return _Known(now, candles, features, variance_after(candles), inputs_at, contests)
+
+    def _newest(self, desk: Desk, now: datetime, begun: Sequence[Experiment]) -> datetime:
+        """The candle up to which every champion, and every arm since its experiment's start, has forecast."""
+        book, registry = desk.keeper.registry.book, desk.keeper.registry
+        champions = [a for m in self._models if (a := registry.get_active(m)) is not None]
+        newest = [book.newest_forecast(a.model_type, a.version) or a.trained_at for a in champions]
+        for e in begun:
+            arms = (book.newest_forecast(e.model_type, version) for version in (e.version_a, e.version_b))
+            newest += [max(arm or e.starts_at, e.starts_at) for arm in arms]
+        return min(newest, default=now)
+
+    def _forecast(self, desk: Desk, model_type: str, known: _Known) -> tuple[int, int]:
+        """(stored now, of these late): every participant's forecasts of candles it has none for yet."""
+        stored = late = 0
+        for artifact, model, since, until in self._participants(desk, model_type, known):
+            rows = self._due(desk, artifact, known, since, until)
+            if rows.empty:
+                continue
+            forecasts = list(self._made(desk, artifact, model, rows, known))
+            new = desk.keeper.registry.book.record_forecasts(forecasts)
+            stored, late = stored + new, late + sum(f.source is Source.LATE for f in forecasts)
+        return stored, late
+
+    def _participants(
+        self, desk: Desk, model_type: str, known: _Known
+    ) -> Iterator[tuple[ModelArtifact, TrainedModel, datetime | None, datetime | None]]:
+        """Champion, challengers, guarded previous champion, arms, if they can serve; from and until when."""
+        registry = desk.keeper.registry
+        names = [str(column) for column in known.features.columns if column != TARGET]
+        found = reign_of(registry, model_type, names, known.now, self._alarm, self._policy.guard_hours)
+        always: set[str] = set()
+        if found is not None:
+            reign, champion = found
+            always.add(reign.champion.version)
+            yield reign.champion, champion, None, None
+            beside = [(a, None) for a in registry.challengers(model_type)] if self._policy.continuous else []
+            guarded = [(reign.guarded, reign.guard_until)] if reign.guarded else []
+            for artifact, until in (*beside, *guarded):
+                model, unfit = load_fit(registry, artifact, names)
+                if model is not None:
+                    always |= {artifact.version} if until is None else set()
+                    yield artifact, model, None, until
+                elif unfit is not None and artifact.status is VersionStatus.SHADOW:
+                    carry_unloadable(registry, artifact, unfit, known.now)
+        for arm in known.entrants(model_type):
+            if arm.artifact.version not in always:
+                yield arm.artifact, arm.model, arm.since, arm.until
+
+    def _due(
+        self,
+        desk: Desk,
+        artifact: ModelArtifact,
+        known: _Known,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> pd.DataFrame:
+        """Rows after the version's last forecast; before its first, those closed since its training."""
+        registry = desk.keeper.registry
+        newest = registry.book.newest_forecast(artifact.model_type, artifact.version)
+        after = newest if newest is not None else artifact.trained_at - registry.series.step
+        due = known.features.index > pd.Timestamp(after if since is None else max(after, since))
+        if until is not None:
+            due &= known.features.index < pd.Timestamp(until - registry.series.step)
+        return known.features.loc[due]
+
+    def _made(
+        self, desk: Desk, artifact: ModelArtifact, model: TrainedModel, rows: pd.DataFrame, known: _Known
+    ) -> Iterator[Forecast]:
+        values = scoring.forecasts(model, rows, artifact.version)
+        step, horizon = desk.keeper.registry.series.step, desk.keeper.rule.horizon
+        # Asked after the forecast was computed: what counts is that it was there before the outcome.
+        now = known.now if self._rehearsal else utc(desk.data.server_time())
+        positions = pd.DatetimeIndex(known.candles.index).get_indexer(pd.DatetimeIndex(rows.index))
+        for time, value, at in zip(pd.DatetimeIndex(rows.index), values, positions, strict=True):
+            opened = utc(time)
+            in_time = self._rehearsal or now < opened + (1 + horizon) * step
+            yield Forecast(
+                model_type=artifact.model_type, version=artifact.version, open_time=opened,
+                source=Source.LIVE if in_time else Source.LATE, forecast=float(value),
+                variance=float(known.variance.iloc[at]),
+                made_at=opened + step if self._rehearsal else now,
+                candles_sha256=known.inputs_at(int(at)),
+            )  # fmt: skip
+
+    def _inputs_at(self, candles: pd.DataFrame, at: int) -> str:
+        return candles_fingerprint(candles.iloc[max(0, at - self._features.warmup) : at + 1])
+
+    def _score(self, desk: Desk, model_type: str, known: _Known) -> tuple[int, int]:
+        """(scored, revised): outcomes of candles that have closed since."""
+        rows = scoring.with_known_outcome(known.features)
+        stamps = (utc(time) for time in pd.DatetimeIndex(rows.index))
+        outcomes = dict(zip(stamps, scoring.outcomes(rows).tolist(), strict=True))
+        return desk.keeper.registry.book.score(model_type, outcomes, known.now)
+
+    def _settle(
+        self, model_type: str, known: dict[int, _Known], parity: dict[int, dict[str, Parity]]
+    ) -> list[Decision]:
+        """Bets and decisions of one model type on every series; the series' own bets are gathered first."""
+        settlings: list[Settling] = []
+        for position, found in known.items():
+            keeper = self._desks[position].keeper
+            settlings.append(
+                Settling(keeper, self._policy, model_type, found.now, parity[position], self._alarm)
+            )
+        gathered = [settling.gather() for settling in settlings]
+        decisions: list[Decision] = []
+        for position, settling in enumerate(settlings):
+            others = [g for other, g in enumerate(gathered) if other != position]
+            try:
+                decisions += settling.settle(others)
+            except EvidenceMoved as error:
+                # Another process is at it: what it has stored counts, and the next tick goes on there.
+                log.info("evidence_moved", reason=str(error))
+        return decisions
+
+    def _conclude(self, desk: Desk, known: _Known) -> Iterator[Experiment]:
+        """Bets of the experiments of one series; those that ended."""
+        until = utc(pd.DatetimeIndex(known.candles.index)[-1]) + desk.keeper.registry.series.step
+        for experiment, ended in self._contests.settle(desk.keeper, known.contests, known.now, until):
+            log.info("experiment_ended", experiment=experiment.experiment_id, reason=ended.reason)
+            yield experiment
+
+    def _parity(self, desk: Desk, model_type: str, known: _Known) -> dict[str, Parity]:
+        """Of champion, challengers and arms: stored live forecasts against a replay on the candles of now.
+
+        A challenger that misses is for the policy to reject; of a champion or arm that does, a human hears.
+        """
+        registry = desk.keeper.registry
+        names = [str(column) for column in known.features.columns if column != TARGET]
+        reign = look(registry, model_type, self._policy.guard_hours)
+        first = utc(pd.DatetimeIndex(known.features.index)[0])
+        beside = registry.challengers(model_type) if reign is not None and self._policy.continuous else []
+        watched = [reign.champion, *beside] if reign is not None else []
+        models = {a.version: load_fit(registry, a, names)[0] for a in watched}
+        heard = {reign.champion.version} if reign is not None else set()
+        for arm in known.entrants(model_type):
+            heard.add(arm.artifact.version)
+            models.setdefault(arm.artifact.version, arm.model)
+        result = {}
+        for version, model in models.items():
+            if model is not None:
+                stored = registry.book.forecasts(model_type, version, since=first)
+                result[version] = compare(stored, model, known.features, known.candles, known.inputs_at)
+        for version in heard & result.keys():
+            if result[version].missed:
+                said = told(version, result[version])
+                self._alarm(Alert("parity", registry.series, model_type, version, said))
+        return result

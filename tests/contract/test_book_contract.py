@@ -1,0 +1,180 @@
+"""What every evidence book promises, in SQL or in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from clm.core.book import Appended, Kind, Trial
+from clm.core.errors import EvidenceMoved
+from clm.core.stores import EvidenceBook
+from clm.registry.sql import SQLModelRegistry
+from tests.support.bets import HOUR, KEY, RIDGE, forecast, rows
+from tests.support.parts import DictBook
+from tests.support.postgres import fresh_database
+from tests.support.versions import BTC, ETH, T0, candidate
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "third party"])
+def book(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EvidenceBook]:
+    with ExitStack() as stack:
+        if request.param == "third party":
+            yield DictBook()
+            return
+        url = f"sqlite:///{tmp_path}/clm.db"
+        if request.param == "postgresql":
+            url = stack.enter_context(fresh_database())
+        yield stack.enter_context(SQLModelRegistry(url, tmp_path / "models", series=BTC)).book
+
+
+def test_it_is_one(book: EvidenceBook) -> None:
+    assert isinstance(book, EvidenceBook)
+
+
+def test_at_first_there_is_nothing(book: EvidenceBook) -> None:
+    assert book.forecasts(RIDGE, "v1") == []
+    assert book.newest_forecast(RIDGE, "v1") is None
+    assert book.evidence(KEY) == []
+    assert book.newest_evidence(KEY) is None
+    assert book.ledgers(RIDGE, "v1", T0) == []
+    assert book.trials() == []
+    assert book.revisions() == 0
+
+
+def test_forecasts_come_back_to_the_last_bit_oldest_first(book: EvidenceBook) -> None:
+    made = [forecast(2, 0.1), forecast(0, 1 / 3), forecast(1, -1e-17)]
+
+    assert book.record_forecasts(made) == 3
+
+    assert book.forecasts(RIDGE, "v1") == sorted(made, key=lambda f: f.open_time)
+    assert book.forecasts(RIDGE, "v1", since=T0 + 2 * HOUR) == [made[0]]
+    assert book.newest_forecast(RIDGE, "v1") == T0 + 2 * HOUR
+
+
+def test_the_first_forecast_of_a_candle_stands(book: EvidenceBook) -> None:
+    book.record_forecasts([forecast(0, 0.001)])
+
+    assert book.record_forecasts([forecast(0, 0.9), forecast(1, 0.002)]) == 1
+
+    assert [f.forecast for f in book.forecasts(RIDGE, "v1")] == [0.001, 0.002]
+
+
+def test_a_score_stands_and_a_revision_is_kept_beside_it(book: EvidenceBook) -> None:
+    book.record_forecasts([forecast(0), forecast(1), forecast(0, version="v2")])
+
+    assert book.score(RIDGE, {T0: 0.01}, T0 + 2 * HOUR) == (2, 0)
+    assert book.score(RIDGE, {T0: 0.01}, T0 + 3 * HOUR) == (0, 0)
+    assert book.score(RIDGE, {T0: 0.02}, T0 + 4 * HOUR) == (0, 2)
+    assert book.score(RIDGE, {T0: 0.02}, T0 + 5 * HOUR) == (0, 0)
+
+    first, second = book.forecasts(RIDGE, "v1")
+    assert (first.actual, first.scored_at, first.revised) == (0.01, T0 + 2 * HOUR, 0.02)
+    assert second.actual is None
+    assert book.revisions() == 1
+
+
+def test_evidence_comes_back_to_the_last_bit(book: EvidenceBook) -> None:
+    made = rows(4)
+    book.append_evidence(KEY, made[:2], None)
+    book.append_evidence(KEY, made[2:], made[1].open_time)
+
+    assert book.evidence(KEY) == made
+    assert book.evidence(KEY, until=made[1].open_time) == made[:2]
+    assert book.newest_evidence(KEY) == made[-1]
+    assert book.ledgers(RIDGE, "v1", T0) == [KEY]
+    assert book.gains(RIDGE, "ours", T0 + 3 * HOUR) == {T0 + 3 * HOUR: (made[3].gain, made[3].bound)}
+
+
+def test_a_ledger_that_went_on_meanwhile_refuses_and_keeps_what_it_has(book: EvidenceBook) -> None:
+    made = rows(4)
+    book.append_evidence(KEY, made[:2], None)
+
+    for after in (None, made[0].open_time):
+        with pytest.raises(EvidenceMoved):
+            book.append_evidence(KEY, made[1:], after)
+
+    assert book.evidence(KEY) == made[:2]
+
+
+def test_ledgers_that_keep_step_go_on_together_or_not_at_all(book: EvidenceBook) -> None:
+    made, other = rows(4), replace(KEY, champion_version="v2", recipe_id="other way round")
+    theirs = rows(4, other)
+    book.append_together([Appended(KEY, made[:2], None), Appended(other, theirs[:2], None)])
+
+    with pytest.raises(EvidenceMoved):
+        book.append_together([Appended(KEY, made[2:], made[1].open_time), Appended(other, theirs[2:], None)])
+
+    assert (book.evidence(KEY), book.evidence(other)) == (made[:2], theirs[:2])
+    book.append_together([Appended(k, r[2:], r[1].open_time) for k, r in ((KEY, made), (other, theirs))])
+    assert (book.evidence(KEY), book.evidence(other)) == (made, theirs)
+
+
+def test_ledgers_of_other_reigns_and_kinds_are_others(book: EvidenceBook) -> None:
+    guard = replace(KEY, kind=Kind.GUARD, recipe_id="v0")
+    later = replace(KEY, reign=T0 + 5 * HOUR)
+    for key in (KEY, guard, later):
+        book.append_evidence(key, rows(2, key), None)
+
+    assert book.ledgers(RIDGE, "v1", T0) == [KEY, guard]
+    closing = book.closing_evidence(RIDGE, "v1", "ours", T0 + 6 * HOUR)
+    assert closing is not None
+    assert closing.key == later
+    assert book.closing_evidence(RIDGE, "v1", "ours", T0) is None
+
+
+def test_trials_are_kept_newest_first(book: EvidenceBook) -> None:
+    made = [
+        Trial(
+            model_type=RIDGE, version=version, recipe_id="ours", began_at=T0, outcome=outcome, reason="why",
+            seconds=1.5, trigger="Never trained", details={"label": "first"},
+        )
+        for version, outcome in (("v1", "promoted"), (None, "failed"))
+    ]  # fmt: skip
+    for trial in made:
+        book.record_trial(trial)
+
+    assert book.trials(RIDGE) == made[::-1]
+    assert book.trials("xgboost") == []
+    assert book.trials(limit=1) == made[1:]
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE clm_evidence SET gain = 1", "DELETE FROM clm_evidence", "UPDATE clm_trials SET seconds = 0",
+        "DELETE FROM clm_trials", "DELETE FROM clm_forecasts", "UPDATE clm_forecasts SET forecast = 1",
+        "UPDATE clm_forecasts SET actual = 1", "DELETE FROM clm_decisions",
+    ],
+)  # fmt: skip
+def test_the_database_itself_lets_nothing_be_rewritten(database: str, statement: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        url = f"sqlite:///{tmp_path}/clm.db"
+        if database == "postgresql":
+            url = stack.enter_context(fresh_database())
+        registry = stack.enter_context(SQLModelRegistry(url, tmp_path / "models", series=BTC))
+        book = registry.book
+        book.record_forecasts([forecast(0)])
+        book.score(RIDGE, {T0: 0.01}, T0 + HOUR)
+        book.append_evidence(KEY, rows(1), None)
+        trial = Trial(
+            model_type=RIDGE, version=None, recipe_id=None, began_at=T0, outcome="failed", reason="",
+            seconds=1,
+        )  # fmt: skip
+        book.record_trial(trial)
+        registry.promote(RIDGE, registry.save_model(candidate()).version)
+
+        with pytest.raises(sa.exc.DBAPIError), registry.database.engine.begin() as connection:
+            connection.execute(sa.text(statement))
+
+
+def test_series_keep_books_of_their_own(tmp_path: Path) -> None:
+    with SQLModelRegistry(f"sqlite:///{tmp_path}/clm.db", tmp_path / "models", series=BTC) as registry:
+        registry.book.record_forecasts([forecast(0)])
+
+        assert registry.for_series(ETH).book.forecasts(RIDGE, "v1") == []

@@ -1,0 +1,143 @@
+"""Migrations with rows in the tables: up, down and up again, nothing that a revision can hold is lost."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from clm.core.errors import BadInput, DatabaseTooNew
+from clm.registry.engine import opened, reading, writing
+from clm.registry.migrate import BASE, HEAD, KNOWN, VERSION_TABLE, downgrade, revision_of, upgrade
+from clm.registry.tables import METADATA
+from tests.support.rows import Contents
+from tests.support.schema import assert_guarded, contents_of, filled, upgrade_to
+
+
+def _shape(db_url: str) -> object:
+    """Tables, columns, indexes, triggers and functions, by name and text."""
+    queries = {
+        "sqlite": ["SELECT type, name, sql FROM sqlite_master WHERE name LIKE '%clm%' ORDER BY type, name"],
+        "postgresql": [
+            "SELECT table_name, column_name, data_type, is_nullable, column_default "
+            "FROM information_schema.columns WHERE table_name LIKE 'clm%' ORDER BY 1, 2",
+            "SELECT indexdef FROM pg_indexes WHERE tablename LIKE 'clm%' ORDER BY 1",
+            "SELECT pg_get_constraintdef(oid), conname FROM pg_constraint WHERE conrelid::regclass::text "
+            "LIKE 'clm%' ORDER BY 2, 1",
+            "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
+            "SELECT proname, prosrc FROM pg_proc WHERE proname LIKE 'clm%' ORDER BY 1",
+        ],
+    }
+    with opened(db_url) as engine, reading(engine) as connection:
+        found = [connection.execute(sa.text(q)).all() for q in queries[engine.dialect.name]]
+    return [[tuple(row) for row in rows] for rows in found]
+
+
+def _within(smaller: Contents, larger: Contents) -> bool:
+    """Every value of `smaller` is in `larger` as it was."""
+    return all(
+        rows.keys() <= larger.get(table, {}).keys()
+        and all(row.items() <= larger[table][number].items() for number, row in rows.items())
+        for table, rows in smaller.items()
+    )
+
+
+@pytest.mark.parametrize("revision", KNOWN)
+def test_rows_of_every_revision_arrive_at_the_head_unchanged(db_url: str, revision: str) -> None:
+    upgrade_to(db_url, revision)
+    filled(db_url)
+    before = contents_of(db_url)
+
+    assert upgrade(db_url) == HEAD
+
+    assert before["clm_model_versions"].keys() == {1, 2, 3, 4}
+    assert _within(before, contents_of(db_url))
+    assert_guarded(db_url)
+
+
+def test_rows_survive_every_step_down_and_up_that_has_room_for_them(db_url: str) -> None:
+    upgrade(db_url)
+    filled(db_url)
+    full = contents_of(db_url)
+    for revision in reversed(KNOWN[:-1]):
+        assert downgrade(db_url, revision) == revision_of(db_url) == revision
+        kept = contents_of(db_url)
+        assert_guarded(db_url)
+
+        upgrade(db_url)
+        assert _within(kept, contents_of(db_url))
+        downgrade(db_url, revision)
+
+        assert kept == contents_of(db_url)
+        assert _within(kept, full)
+        assert set(kept) >= {"clm_model_versions", "clm_runs", "clm_decisions"}
+        assert all(len(kept[table]) == len(full[table]) for table in kept)
+
+
+def test_a_downgrade_leaves_exactly_what_the_older_clm_would_have_made(db_url: str) -> None:
+    shapes = {}
+    for revision in KNOWN:
+        upgrade_to(db_url, revision)
+        shapes[revision] = _shape(db_url)
+    filled(db_url)
+
+    for revision in reversed(KNOWN):
+        downgrade(db_url, revision)
+        assert _shape(db_url) == shapes[revision]
+
+
+def test_down_to_nothing_and_up_again_the_schema_is_whole(db_url: str) -> None:
+    upgrade(db_url)
+    filled(db_url)
+
+    downgrade(db_url, BASE)
+
+    assert revision_of(db_url) is None
+    assert contents_of(db_url) == {}
+    upgrade(db_url)
+    assert_guarded(db_url)
+    with opened(db_url) as engine, reading(engine) as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        assert compare_metadata(context, METADATA) == []
+
+
+def test_runs_of_kinds_an_older_clm_does_not_know_go_with_the_downgrade(db_url: str) -> None:
+    """It would take the newest of them for a retraining run."""
+    upgrade(db_url)
+    filled(db_url)
+    with opened(db_url) as engine, writing(engine) as connection:
+        columns = (
+            "state, request_json, created_at, owner, progress_json, attempt, interruptions_json, journal_json"
+        )
+        connection.execute(
+            sa.text(
+                f"INSERT INTO clm_runs (run_id, kind, {columns}) SELECT 'tick', 'shadow', {columns} "
+                "FROM clm_runs WHERE id = 1"
+            )
+        )
+
+    downgrade(db_url, "0002")
+
+    assert {row["kind"] for row in contents_of(db_url)["clm_runs"].values()} == {"retrain"}
+    assert len(contents_of(db_url)["clm_runs"]) == 3
+
+
+@pytest.mark.parametrize("revision", ["9999", "head", "", "-1"])
+def test_a_revision_nobody_knows_is_refused_with_those_that_are(db_url: str, revision: str) -> None:
+    upgrade(db_url)
+    with pytest.raises(BadInput, match=r"base, 0001, 0002"):
+        downgrade(db_url, revision)
+    assert revision_of(db_url) == HEAD
+
+
+def test_a_downgrade_never_goes_up_and_never_touches_a_newer_database(db_url: str) -> None:
+    upgrade_to(db_url, "0001")
+    with pytest.raises(BadInput):
+        downgrade(db_url, "0002")
+    with opened(db_url) as engine, writing(engine) as connection:
+        connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    with pytest.raises(DatabaseTooNew):
+        downgrade(db_url, BASE)
+
+    assert revision_of(db_url) == "9999"

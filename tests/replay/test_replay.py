@@ -1,0 +1,217 @@
+"""The replay: the whole loop as of then, the same however often interrupted, blind to what came later."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clm.core.domain import Series
+from clm.core.recompute import recompute
+from clm.registry.sql import SQLModelRegistry
+from clm.replay.client import AsOfClient
+from clm.replay.walk import Task, steps_done, walk
+from clm.settings import Settings
+from tests.support.candles import random_walk
+from tests.support.versions import BTC, ETH
+
+HOUR = timedelta(hours=1)
+START = datetime(2024, 5, 1, tzinfo=UTC)
+FEW = {"num_trees": 5, "min_data_in_leaf": 100}
+
+
+def _candles(folder: Path, series: Series = BTC, seed: int = 1, rows: int = 24 * 190) -> Path:
+    frame = random_walk(rows, seed=seed).reset_index()
+    frame["open_time"] = frame["open_time"].dt.as_unit("ms").astype("int64")
+    file = folder / f"{series.symbol}-{series.interval}.parquet"
+    frame.to_parquet(file)
+    return file
+
+
+def _task(
+    folder: Path, policy: str = "evidence", *, weeks: int = 6, series: tuple[Series, ...] = (BTC,)
+) -> Task:
+    folder.mkdir(parents=True, exist_ok=True)
+    files = tuple(_candles(folder, one, seed) for seed, one in enumerate(series))
+    own = folder / policy
+    settings = Settings.load(
+        symbols=tuple(s.symbol for s in series), models=("lightgbm",), features="basic",
+        training_lookback_days=90, training_params={"lightgbm": FEW}, log_level="error",
+        promotion_policy="newest" if policy == "never" else policy, refresh_after_days=14,
+        db_url=f"sqlite:///{own}/clm.db", model_dir=own / "models", data_dir=own / "data",
+    )  # fmt: skip
+    return Task(
+        policy, series, START, START + timedelta(weeks=weeks), timedelta(days=7),
+        settings.model_dump_json(), files, own,
+    )  # fmt: skip
+
+
+def _decisions(task: Task) -> list[tuple[Any, ...]]:
+    with _registry(task) as registry:
+        return [
+            (d.label, d.decided_at, d.candidate_version, d.reason, d.numbers)
+            for d in registry.get_decisions("lightgbm", limit=500)
+        ]
+
+
+def _registry(task: Task) -> SQLModelRegistry:
+    return SQLModelRegistry(f"sqlite:///{task.folder}/clm.db", task.folder / "models", series=task.series[0])
+
+
+def test_nobody_knows_a_candle_before_it_closed() -> None:
+    frame = random_walk(200)
+    client = AsOfClient(BTC, frame, frame.index[100].to_pydatetime() + HOUR / 2)
+
+    seen = client.load_training_data(frame.index[0].to_pydatetime(), datetime(2030, 1, 1, tzinfo=UTC))
+
+    assert seen.index[-1] == frame.index[99]
+
+
+@pytest.mark.parametrize("policy", ["never", "newest", "threshold", "evidence"])
+def test_every_hour_is_scored_by_who_reigned_then(policy: str, tmp_path: Path) -> None:
+    task = _task(tmp_path, policy)
+
+    (scores,) = walk(task)
+
+    # The last hour's outcome closes after the end; the first forecast is made at the start itself.
+    assert scores.hours == 6 * 7 * 24
+    assert scores.loss == pytest.approx(1 - scores.r2)
+    assert scores.trained == (1 if policy == "never" else 6)
+    assert scores.promotions["first"] == 1
+    assert sum(scores.promotions.values()) == (6 if policy == "newest" else sum(scores.promotions.values()))
+    if policy == "never":
+        assert scores.promotions == {"first": 1}
+    assert set(scores.by_year) == {"2024"}
+    assert len(scores.curve) == 6 * 7
+
+
+def test_what_comes_later_changes_nothing_before(tmp_path: Path) -> None:
+    one, other = _task(tmp_path / "one"), _task(tmp_path / "other")
+    changed = pd.read_parquet(other.candles[0])
+    later = changed["open_time"] >= int((START + timedelta(weeks=4)).timestamp() * 1000)
+    noise = np.exp(np.cumsum(np.random.default_rng(9).normal(0, 0.02, int(later.sum()))))
+    for name in ("open", "high", "low", "close"):
+        changed.loc[later, name] *= noise
+    changed["high"] = changed[["open", "high", "low", "close"]].max(axis=1)
+    changed["low"] = changed[["open", "high", "low", "close"]].min(axis=1)
+    changed.to_parquet(other.candles[0])
+
+    walk(one)
+    walk(other)
+
+    until = START + timedelta(weeks=4)
+    before = [[d for d in _decisions(task) if d[1] <= until] for task in (one, other)]
+    assert len(before[0]) >= 5
+    assert before[0] == before[1]
+
+
+_WALK = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_replay import _task
+from clm.replay.walk import walk
+walk(_task(Path(sys.argv[1])))
+"""
+
+
+def test_killed_and_begun_again_it_comes_to_the_same(tmp_path: Path) -> None:
+    whole = _task(tmp_path / "whole")
+    walk(whole)
+
+    folder = tmp_path / "killed"
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    for _ in range(2):
+        child = subprocess.Popen(
+            [sys.executable, "-c", _WALK, str(folder), str(Path(__file__).parent)],
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        began = steps_done(_task(folder))
+        deadline = time.monotonic() + 60
+        while steps_done(_task(folder)) < began + 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    killed = _task(folder)
+    assert 0 < steps_done(killed) <= killed.steps
+
+    walk(killed)
+
+    assert _decisions(killed) == _decisions(whole)
+
+
+def test_other_settings_begin_anew(tmp_path: Path) -> None:
+    task = _task(tmp_path, "never", weeks=1)
+    walk(task)
+
+    assert steps_done(task) == 1
+    assert steps_done(_task(tmp_path, "newest", weeks=1)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_decision_of_months_recomputes_bit_for_bit(tmp_path: Path) -> None:
+    task = _task(tmp_path, weeks=9, series=(BTC, ETH))
+    walk(task)
+
+    with _registry(task) as registry:
+        for series in (BTC, ETH):
+            mine = registry.for_series(series)
+            decided = [d for d in mine.get_decisions(limit=1000) if d.decided_by in ("policy", "guard")]
+            again = [recompute(mine, decision) for decision in decided]
+            assert len(decided) >= 9
+            assert [a.differences for a in again if not a.same] == []
+            assert {"first", "evidence"} <= {d.label for d in decided}
+
+
+def test_the_command_reports_in_a_table_json_and_a_page(tmp_path: Path) -> None:
+    for seed, series in enumerate((BTC, ETH)):
+        _candles(tmp_path, series, seed)
+    arguments = [
+        "replay", "--candles", str(tmp_path), "--symbols", "BTCUSDT", "--start", "2024-05-01", "--end",
+        "2024-05-22", "--policies", "never,evidence", "--out", str(tmp_path / "out"), "--json",
+    ]  # fmt: skip
+    environment = {
+        **os.environ, "CLM_TRAINING_LOOKBACK_DAYS": "90", "CLM_FEATURES": "basic",
+        "CLM_TRAINING_PARAMS": json.dumps({"lightgbm": FEW}),
+    }  # fmt: skip
+    command = [sys.executable, "-c", "from clm.cli import main; main()", *arguments]
+
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=110)
+
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert [s["policy"] for s in shown["scores"]] == ["never", "evidence"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("data:image/svg+xml;base64,") == 1
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["scores"][0]["hours"] == 504
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--policies", "luck"], "never, newest, threshold, evidence"),
+        (["--end", "2024-04-01"], "after --start"),
+        (["--candles", "/nowhere"], "BTCUSDT-1h.parquet"),
+    ],
+)
+def test_what_cannot_be_replayed_is_refused(more: list[str], said: str, tmp_path: Path) -> None:
+    given = {"--start": "2024-05-01", "--end": "2024-05-22", "--out": str(tmp_path / "out")}
+    given.update(zip(more[::2], more[1::2], strict=True))
+    arguments = [part for pair in given.items() for part in pair]
+    command = [sys.executable, "-c", "from clm.cli import main; main()", "replay", *arguments]
+
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+
+    assert done.returncode == 2
+    assert said in done.stderr
