@@ -228,7 +228,13 @@ class ModelAttempt:
         judged: Judged,
         material: Material,
     ) -> None:
-        """Out-of-sample forecasts of candidate and champion into the book: holdout, then replayed shadow."""
+        """Out-of-sample forecasts of candidate and champion into the book: holdout, then replayed shadow.
+
+        What the live shadow had forecast before it went down is scored first: scored later, it would be an
+        hour among those decided on that was not there at the decision.
+        """
+        book = self.keeper.registry.book
+        book.score(candidate[0].model_type, scoring.known_outcomes(material.features), material.now)
         replay = material.timeline.shadow.rows(material.features, material.series.step)
         forecasts = _of_result(candidate[0], judged.evaluation, material)
         forecasts += _of_rows(*candidate, replay, material)
@@ -237,7 +243,7 @@ class ModelAttempt:
             if judged.beside is not None:
                 forecasts += _of_result(reign.champion, judged.beside, material)
             forecasts += _of_rows(reign.champion, model, replay, material)
-        self.keeper.registry.book.record_forecasts(forecasts)
+        book.record_forecasts(forecasts)
 
     def _decide(
         self,

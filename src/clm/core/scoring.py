@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import SCALE, TARGET, FloatArray
+from clm.core.domain import SCALE, TARGET, FloatArray, utc
 from clm.core.errors import ClmError, TrainingFailed
 from clm.core.protocols import TrainedModel
 
@@ -20,6 +22,13 @@ def with_known_outcome(features: pd.DataFrame) -> pd.DataFrame:
 def outcomes(rows: pd.DataFrame) -> FloatArray:
     """Log returns that followed, one per row."""
     return rows[TARGET].to_numpy(dtype=np.float64)
+
+
+def known_outcomes(features: pd.DataFrame) -> dict[datetime, float]:
+    """Candle → the log return that followed, where it has happened."""
+    rows = with_known_outcome(features)
+    stamps = (utc(time) for time in pd.DatetimeIndex(rows.index))
+    return dict(zip(stamps, outcomes(rows).tolist(), strict=True))
 
 
 def scale(rows: pd.DataFrame) -> FloatArray:

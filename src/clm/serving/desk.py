@@ -118,9 +118,7 @@ class Desk:
             features = self._engineer.transform(candles.iloc[-size - _SCORED_ROWS :])
         except InsufficientData:
             return candle
-        known = scoring.with_known_outcome(features)
-        stamps = (utc(time) for time in pd.DatetimeIndex(known.index))
-        candle = replace(candle, outcomes=dict(zip(stamps, scoring.outcomes(known).tolist(), strict=True)))
+        candle = replace(candle, outcomes=scoring.known_outcomes(features))
         last = features.iloc[-1:]
         if utc(pd.DatetimeIndex(last.index)[0]) != candle.open_time:
             return candle

@@ -264,9 +264,7 @@ class LiveShadow:
 
     def _score(self, desk: Desk, model_type: str, known: _Known) -> tuple[int, int]:
         """(scored, revised): outcomes of candles that have closed since."""
-        rows = scoring.with_known_outcome(known.features)
-        stamps = (utc(time) for time in pd.DatetimeIndex(rows.index))
-        outcomes = dict(zip(stamps, scoring.outcomes(rows).tolist(), strict=True))
+        outcomes = scoring.known_outcomes(known.features)
         return desk.keeper.registry.book.score(model_type, outcomes, known.now)
 
     def _settle(
