@@ -1,0 +1,32 @@
+"""A decision comes to the same again from what is stored, whatever order the hours were stored in."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from clm.core.recompute import recompute
+from clm.core.runs import RunRequest
+from tests.support.service import running_service
+
+
+def test_a_run_decides_on_the_hours_a_service_forecast_before_it_went_down(tmp_path: Path) -> None:
+    """The live shadow stored an hour and died before it could score it; the run comes first, it comes back."""
+    with running_service(tmp_path, models=("lightgbm",)) as (application, exchange):
+        series, shadow = application.series[0], application.live_shadow()
+        registry = application.registry
+        application.run(RunRequest(force=True))
+        exchange.clock.advance(timedelta(hours=30))
+        shadow.tick()
+        exchange.clock.advance(timedelta(hours=4))
+        application.run(RunRequest(force=True))
+        decision = registry.get_decisions("lightgbm")[0]
+        shadow.tick()
+
+        again = recompute(registry, decision)
+
+        assert decision.inputs["own_until"] == (application.now(series) - timedelta(hours=2)).strftime(
+            "%Y-%m-%dT%H:00:00Z"
+        )
+        assert again.differences == ()
+        assert again.same
