@@ -127,7 +127,7 @@ class TestAnAnswer:
             ({"symbol": "DOGEUSDT"}, "BTCUSDT 1h, ETHUSDT 1h"),
             ({"interval": "5m"}, "BTCUSDT 1h"),
             ({"model": "prophet"}, "xgboost, lightgbm, ensemble"),
-            ({"caller": "x" * 201}, "at most 200"),
+            ({"caller": "x" * 201}, "1 to 200 printable characters"),
         ],
     )
     def test_to_a_wrong_question_is_an_error_that_says_what_is_allowed(

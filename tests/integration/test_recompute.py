@@ -11,7 +11,7 @@ from tests.support.service import running_service
 
 
 def test_a_run_decides_on_the_hours_a_service_forecast_before_it_went_down(tmp_path: Path) -> None:
-    """The live shadow stored an hour and died before it could score it; the run comes first, it comes back."""
+    """The live shadow stored an hour and died before it could score it; a run comes before it is back."""
     with running_service(tmp_path, models=("lightgbm",)) as (application, exchange):
         series, shadow = application.series[0], application.live_shadow()
         registry = application.registry

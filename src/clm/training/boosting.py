@@ -26,7 +26,7 @@ from clm.training.scaling import (
     contributed_returns,
     feature_matrix,
     forecast_returns,
-    row_return,
+    row_scale,
     shares,
     training_target,
 )
@@ -95,7 +95,8 @@ class _Boosted:
         return self._metadata.params
 
     def predict_row(self, row: FeatureRow) -> float:
-        return row_return(self._forest.predict_row(row), row, self.feature_names, self.params)
+        scale = row_scale(row, self.feature_names, self.params)
+        return self._forest.predict_row(row) * scale
 
 
 class XGBoostModel(_Boosted):

@@ -77,18 +77,18 @@ def forecast_returns(raw: np.ndarray[Any, Any], df: pd.DataFrame, params: Mappin
     return answer
 
 
-def row_return(raw: float, row: FeatureRow, names: Sequence[str], params: Mapping[str, Any]) -> float:
-    """A booster's answer to one row as a log return. Raises SchemaMismatch for a row that is not its."""
+def row_scale(row: FeatureRow, names: Sequence[str], params: Mapping[str, Any]) -> float:
+    """What a booster's answer to one row is multiplied by. Raises SchemaMismatch for a foreign row."""
     if len(row) != len(names):
         raise SchemaMismatch(f"the model was trained on {len(names)} features; the row has {len(row)}")
     if not np.isfinite(row).all():
         raise SchemaMismatch(f"feature {names[int(np.argmin(np.isfinite(row)))]} is not finite")
     if not params["target_scaling"]:
-        return raw
+        return 1.0
     sigma = float(row[names.index(SCALE)]) if SCALE in names else 0.0
     if not sigma > 0:
         raise SchemaMismatch(f"target_scaling needs the feature {SCALE}, and it positive")
-    return raw * sigma
+    return sigma
 
 
 def contributed_returns(
