@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
-from clm.api import forecast_schemas
+from clm.api import forecast_schemas, schemas
 from clm.api.application import application, application_of
-from clm.api.route import ProblemRoute, needs
+from clm.api.route import ProblemRoute, documented_problem, needs
 from clm.bootstrap import Application
 from clm.core.access import Role
-from clm.core.experiments import LONGEST_CALLER
+from clm.core.errors import BadInput
+from clm.core.experiments import CALLER, LONGEST_CALLER
 
 router = APIRouter(route_class=ProblemRoute, tags=["forecasts"])
 
@@ -28,7 +29,8 @@ _ONE_OR_SEVERAL: dict[int | str, dict[str, Any]] = {
     200: {
         "model": forecast_schemas.ForecastView | forecast_schemas.ForecastsView,
         "description": "one answer, or `answers` in the order of `symbols`",
-    }
+    },
+    404: documented_problem("no champion that could forecast from candles of your own", schemas.NOT_FOUND),
 }
 
 
@@ -41,12 +43,20 @@ def _asked(name: str, description: str, example: str, **schema: Any) -> dict[str
     }  # fmt: skip
 
 
+_CALLER = {"minLength": 1, "maxLength": LONGEST_CALLER, "pattern": CALLER}
 #: Told here, read by hand: the framework's own way would cost more than the forecast.
 _PARAMETERS = [
     _asked("symbol", "configured symbol; default: the first", "BTCUSDT"),
     _asked("interval", "candle length; default: the configured", "1h"),
     _asked("model", "a model type or `ensemble`; default: the ensemble, where there is one", "lightgbm"),
-    _asked("caller", "who asks, for a running experiment", "bot-7", maxLength=LONGEST_CALLER),
+    _asked(
+        "caller",
+        "who asks, for a running experiment",
+        "bot-7",
+        minLength=1,
+        maxLength=LONGEST_CALLER,
+        pattern=CALLER,
+    ),
 ]
 _SECURITY: list[dict[str, list[str]]] = [{"APIKeyHeader": []}, {"HTTPBearer": []}]
 
@@ -88,6 +98,9 @@ def predict(app: App, body: forecast_schemas.ForecastRequest) -> Response:
     their forecast is computed and not stored.
     """
     found: Any
+    if body.symbols is not None and (body.symbol is not None or body.candles is not None):
+        other = "symbol" if body.symbol is not None else "candles"
+        raise BadInput(f"symbols, {other}", body.symbols, "one of the two")
     if body.symbols is not None:
         every = [app.find_series(symbol, body.interval) for symbol in body.symbols]
         found = {"answers": [app.forecasts.answer(one, body.model, caller=body.caller) for one in every]}

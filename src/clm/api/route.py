@@ -34,6 +34,10 @@ def needs(role: Role) -> dict[str, Any]:
     return {_ROLE: str(role)}
 
 
+#: Of a route that asks the exchange.
+BAD_EXCHANGE = documented_problem("the exchange's answer makes no sense", schemas.BAD_EXCHANGE)
+
+
 class ProblemRoute(APIRoute):
     """Stands behind the gate, asks for its role before it reads anything, answers problem documents.
 
@@ -78,6 +82,9 @@ class ProblemRoute(APIRoute):
 
 def _refusals(reads: bool) -> dict[int | str, dict[str, Any]]:
     found: dict[int | str, dict[str, Any]] = {
+        400: documented_problem(
+            "the Host header names another service, or the body cannot be decoded", schemas.UNKNOWN_HOST
+        ),
         401: documented_problem("a key is needed; says with which role", schemas.NO_KEY),
         403: documented_problem("the key's role does not cover this", schemas.WRONG_ROLE),
         422: documented_problem("a field is wrong; says which, and what is allowed", schemas.WRONG_FIELD),

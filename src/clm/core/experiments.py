@@ -6,6 +6,7 @@ is weighed is what both arms forecast in shadow, candle by candle; who was serve
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,6 +21,9 @@ from clm.core.errors import BadInput
 DIRECTIONS = 2
 LONGEST = timedelta(days=3653)
 LONGEST_CALLER = 200
+#: What a caller's name is made of, the same to Python, to JSON Schema and whatever Unicode's edition: anything
+#: but controls, line ends and what turns the direction of reading.
+CALLER = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]+$"
 
 
 class Arm(StrEnum):
@@ -112,7 +116,9 @@ def arm_drawn(experiment: Experiment, caller: str) -> Arm:
 
 def check_caller(caller: str) -> str:
     """`caller` where it can be kept. Raises BadInput."""
-    if not (0 < len(caller) <= LONGEST_CALLER and caller.isprintable()):
+    fits = 0 < len(caller) <= LONGEST_CALLER and re.fullmatch(CALLER, caller)
+    # Half a surrogate pair is no character: no database takes it.
+    if not fits or any("\ud800" <= letter <= "\udfff" for letter in caller):
         raise BadInput("caller", caller[:50], f"1 to {LONGEST_CALLER} printable characters")
     return caller
 

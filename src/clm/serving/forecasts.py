@@ -12,7 +12,7 @@ import pandas as pd
 
 from clm.core.domain import CANDLE_COLUMNS, FeatureRow, Series
 from clm.core.ensembles import ENSEMBLE
-from clm.core.errors import BadInput, InsufficientData, VersionNotFound
+from clm.core.errors import BadInput, InsufficientData, InvalidCandles, VersionNotFound
 from clm.core.experiments import Assigned, check_caller
 from clm.core.newest import forecast_row, newest_row
 from clm.core.protocols import FeatureEngineer
@@ -20,6 +20,9 @@ from clm.core.variance import variance_after
 from clm.serving.answer import answer, default_model, unchanging
 from clm.serving.follower import Follower
 from clm.serving.snapshot import Limits, Served, Snapshot
+
+#: Wrong candles that are named in one answer.
+_SHOWN = 20
 
 
 class Assign(Protocol):
@@ -73,14 +76,18 @@ class Forecasts:
     ) -> dict[str, Any]:
         """The champion's forecast from these candles instead of the exchange's; stored nowhere.
 
-        Raises BadInput (too few of them, or a model that cannot), InvalidCandles, VersionNotFound.
+        Raises BadInput (too few of them, such as are none, or a model that cannot), VersionNotFound.
         """
         frame = _frame(candles)
-        self.check(frame, series)
+        allowed = f"the newest {self.engineer.warmup + 1} closed candles, without a gap"
         try:
+            self.check(frame, series)
             row = newest_row(self.engineer, frame)
+        except InvalidCandles as exc:
+            # Not the exchange's, hence the caller's mistake.
+            value = list(exc.rows[:_SHOWN]) or f"{len(frame)} candles"
+            raise BadInput("candles", value, allowed, message=f"candles: {exc}") from exc
         except InsufficientData as exc:
-            allowed = f"the newest {self.engineer.warmup + 1} closed candles, without a gap"
             raise BadInput("candles", f"{len(frame)} candles", allowed) from exc
         known = self.follower.snapshot(series)
         wanted = self._wanted(known, model)
