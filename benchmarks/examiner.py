@@ -19,29 +19,35 @@ from schemathesis.engine.recorder import ScenarioRecorder
 #: Checks that one operation is not held to as all others are, each with what it is held to and the reason.
 EXCEPTIONS: Sequence[Mapping[str, Any]] = [
     # No schema can say that candles follow each other, nor which fields exclude one another: then 422.
-    {"include-name": "POST /api/clm/predict", "checks": {"positive_data_acceptance": {"expected-statuses": [
-        "2xx", "404", "422"]}}},
+    {
+        "include-name": "POST /api/clm/predict",
+        "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "404", "422"]}},
+    },
     # No schema knows what time it is: an experiment that began yesterday is told 422.
-    {"include-name": "POST /api/clm/experiments", "checks": {"positive_data_acceptance": {"expected-statuses": [
-        "2xx", "404", "409", "422"]}}},
-]  # fmt: skip
-#: Where nobody has made a key yet, this machine is let in whatever it shows; strangers show none that is right.
+    {
+        "include-name": "POST /api/clm/experiments",
+        "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "404", "409", "422"]}},
+    },
+]
+#: Not asked where nobody has made a key yet: then this machine is let in, whatever it shows.
 _OF_KEYS = "ignored_auth"
 _PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How hard to look. examples: requests drawn per operation; scenarios: chains along links, of so many steps.
+    """How hard to look. examples: requests drawn per operation. edges: also the edges of every schema.
 
-    phases: of schemathesis: the document's own examples, the edges of every schema, drawn requests, chains.
+    rounds: of so many chains of so many steps along the document's links. Each has a seed of its own, because
+    a chain that begins as an earlier one and goes otherwise (the world has changed) ends its round.
     """
 
     examples: int
-    scenarios: int
-    steps: int = 8
+    rounds: int
+    chains: int = 20
+    steps: int = 25
     seed: int = 1
-    phases: Sequence[str] = _PHASES
+    edges: bool = True
 
 
 @dataclass
@@ -73,11 +79,31 @@ def examine(url: str, key: str | None, plan: Plan, *, closed: bool = True) -> Fi
 
     closed: there are keys, so that nobody without one may be let in.
     """
+    alone = ("examples", "coverage", "fuzzing") if plan.edges else ("examples", "fuzzing")
+    found = _pass(url, key, plan, alone, plan.seed, closed)
+    for number in range(plan.rounds):
+        found += _pass(url, key, plan, ("stateful",), plan.seed + number, closed)
+    return found
+
+
+def _pass(url: str, key: str | None, plan: Plan, phases: Sequence[str], seed: int, closed: bool) -> Findings:
     headers = {} if key is None else {"X-API-Key": key}
-    schema = schemathesis.openapi.from_url(
-        f"{url}/openapi.json", config=SchemathesisConfig.from_dict(_config(headers, plan, closed=closed)),
-        headers=headers,
-    )  # fmt: skip
+    enabled: dict[str, Any] = {name: {"enabled": name in phases} for name in _PHASES}
+    enabled["stateful"] |= {"max-steps": plan.steps, "generation": {"max-examples": plan.chains}}
+    config = SchemathesisConfig.from_dict({
+        "seed": seed,
+        "headers": headers,
+        "continue-on-failure": True,
+        "request-timeout": 30,
+        "generation": {
+            "max-examples": plan.examples, "deterministic": True, "no-shrink": True, "database": "none",
+        },
+        "analysis": {"constants": {"enabled": False}},
+        "checks": {_OF_KEYS: {"enabled": closed}},
+        "operations": list(EXCEPTIONS),
+        "phases": enabled,
+    })  # fmt: skip
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=config, headers=headers)
     found = Findings({one.ok().label for one in schema.get_all_operations() if isinstance(one, Ok)})
     for event in from_schema(schema).execute():
         match event:
@@ -90,24 +116,6 @@ def examine(url: str, key: str | None, plan: Plan, *, closed: bool = True) -> Fi
             case _:
                 pass
     return found
-
-
-def _config(headers: Mapping[str, str], plan: Plan, *, closed: bool) -> dict[str, Any]:
-    phases: dict[str, Any] = {name: {"enabled": name in plan.phases} for name in _PHASES}
-    phases["stateful"] |= {"max-steps": plan.steps, "generation": {"max-examples": plan.scenarios}}
-    return {
-        "seed": plan.seed,
-        "headers": dict(headers),
-        "continue-on-failure": True,
-        "request-timeout": 30,
-        "generation": {
-            "max-examples": plan.examples, "deterministic": True, "no-shrink": True, "database": "none",
-        },
-        "analysis": {"constants": {"enabled": False}},
-        "checks": {_OF_KEYS: {"enabled": closed}},
-        "operations": list(EXCEPTIONS),
-        "phases": phases,
-    }  # fmt: skip
 
 
 def _take_down(found: Findings, recorder: ScenarioRecorder) -> None:

@@ -25,10 +25,10 @@ _PROMOTE, _ROLLBACK = "/api/clm/promote/{model_type}/{version}", "/api/clm/rollb
 _EXPLAIN = "/api/clm/explain/{model_type}"
 
 
-def _to(method: str, path: str, body: Mapping[str, Any] | None = None, **parameters: str) -> Link:
+def _to(method: str, path: str, _body: Mapping[str, Any] | None = None, /, **parameters: str) -> Link:
     """parameters: name → JSON pointer into the answer."""
     found = {name: f"$response.body#/{pointer}" for name, pointer in parameters.items()}
-    return (method, path), found, body
+    return (method, path), found, _body
 
 
 def _runs(pointer: str) -> Mapping[str, Link]:
@@ -42,6 +42,18 @@ def _experiments(pointer: str) -> Mapping[str, Link]:
     }
 
 
+#: Where an answer names what it is about: a history of versions, and one version.
+_NEWEST = {
+    "model_type": "model_type", "symbol": "versions/0/symbol", "interval": "versions/0/interval",
+}  # fmt: skip
+_VERSION = {"model_type": "model_type", "symbol": "symbol", "interval": "interval"}
+#: The two newest versions, a week long.
+_COMPARISON = {
+    "model_type": "$response.body#/model_type",
+    "versions": ["$response.body#/versions/0/version", "$response.body#/versions/1/version"],
+    "symbol": "$response.body#/versions/0/symbol", "interval": "$response.body#/versions/0/interval",
+    "split": 0.5, "alpha": 0.05, "start": None, "end": None, "days": 7,
+}  # fmt: skip
 #: What can be asked with an answer in hand: operation → name of the link → the link.
 LINKS: Mapping[Operation, Mapping[str, Link]] = {
     ("post", "/api/clm/retrain"): _runs("run_id"),
@@ -49,27 +61,27 @@ LINKS: Mapping[Operation, Mapping[str, Link]] = {
     ("get", "/api/clm/status"): _runs("run_id"),
     ("post", f"{_RUN}/cancel"): {"run": _to("get", _RUN, run_id="run_id")},
     ("get", _HISTORY): {
-        "promote": _to("post", _PROMOTE, model_type="model_type", version="versions/0/version"),
-        "explain": _to("get", _EXPLAIN, model_type="model_type", version="versions/0/version"),
-        "roll_back": _to("post", _ROLLBACK, model_type="model_type"),
-        "compare": _to("post", "/api/clm/experiments", {
-            "model_type": "$response.body#/model_type",
-            "versions": ["$response.body#/versions/0/version", "$response.body#/versions/1/version"],
-            "days": 7,
-        }),
+        "promote": _to("post", _PROMOTE, **_NEWEST, version="versions/0/version"),
+        "explain": _to("get", _EXPLAIN, **_NEWEST, version="versions/0/version"),
+        "roll_back": _to("post", _ROLLBACK, **_NEWEST),
+        "compare": _to("post", "/api/clm/experiments", _COMPARISON),
     },
     ("post", _PROMOTE): {
-        "roll_back": _to("post", _ROLLBACK, model_type="model_type"),
-        "history": _to("get", _HISTORY, model_type="model_type"),
-        "explain": _to("get", _EXPLAIN, model_type="model_type"),
+        "roll_back": _to("post", _ROLLBACK, **_VERSION),
+        "history": _to("get", _HISTORY, **_VERSION),
+        "explain": _to("get", _EXPLAIN, **_VERSION),
     },
-    ("post", _ROLLBACK): {"history": _to("get", _HISTORY, model_type="model_type")},
+    ("post", _ROLLBACK): {"history": _to("get", _HISTORY, **_VERSION)},
+    ("get", "/api/clm/shadow"): {
+        "history": _to("get", _HISTORY, model_type="0/model_type", symbol="0/symbol", interval="0/interval"),
+    },
+    ("get", "/api/clm/trials"): {"history": _to("get", _HISTORY, model_type="0/model_type")},
     ("get", "/api/clm/decisions"): {"decision": _to("get", _DECISION, decision_id="0/id")},
     ("get", "/api/clm/experiments"): _experiments("0/experiment_id"),
     ("post", "/api/clm/experiments"): _experiments("experiment_id"),
     ("get", _EXPERIMENT): {"stop": _to("post", f"{_EXPERIMENT}/stop", experiment_id="experiment_id")},
     ("post", f"{_EXPERIMENT}/stop"): {"experiment": _to("get", _EXPERIMENT, experiment_id="experiment_id")},
-}  # fmt: skip
+}
 
 
 def tell_of(app: FastAPI, application: Application) -> None:

@@ -266,9 +266,7 @@ def utc(moment: datetime | pd.Timestamp) -> datetime:
     try:
         return plain.astimezone(UTC)
     except OverflowError as exc:
-        raise BadInput(
-            "time", moment.isoformat(), "a time that is within the years 1 to 9999 in UTC"
-        ) from exc
+        raise BadInput("time", moment.isoformat(), "a time within the years 1 to 9999 of UTC") from exc
 
 
 def version_name(moment: datetime, taken: frozenset[str] = frozenset()) -> str:

@@ -21,7 +21,7 @@ from clm.core.errors import BadInput
 DIRECTIONS = 2
 LONGEST = timedelta(days=3653)
 LONGEST_CALLER = 200
-#: What a caller's name is made of, the same to Python, to JSON Schema and whatever Unicode's edition: anything
+#: What a caller's name is made of, to Python and to JSON Schema, whatever the edition of Unicode: anything
 #: but controls, line ends and what turns the direction of reading.
 CALLER = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]+$"
 
