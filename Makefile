@@ -9,7 +9,7 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check audit serve bench bench-crash bench-promotion bench-replicas bench-service \
+.PHONY: help demo test faults check audit serve bench bench-crash bench-fuzz bench-promotion bench-replicas bench-service \
   bench-serving bench-swaps bench-triggers clean
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make bench   the benchmarks, each against a peer"
 	@echo "make bench-promotion   how often a promotion is luck, and how soon a better model is found"
 	@echo "make bench-crash       SIGKILL at every step, commit and file operation of a run"
+	@echo "make bench-fuzz        every operation of the API, asked rightly and wrongly, thousands of times"
 	@echo "make bench-replicas    two services on one PostgreSQL while a month goes by"
 	@echo "make bench-service     the API while models train; its memory after 10,000 requests and 100 runs"
 	@echo "make bench-serving     forecasts over HTTP against a constant route and a plain one around a model"
@@ -72,6 +73,9 @@ bench-triggers: $(STAMP)
 
 bench-crash: $(STAMP)
 	$(BIN)/python -m benchmarks.crash
+
+bench-fuzz: $(STAMP)
+	$(BIN)/python -m benchmarks.fuzz
 
 bench-replicas: $(STAMP)
 	$(BIN)/python -m benchmarks.replicas

@@ -74,25 +74,34 @@ class Findings:
         return Findings(self.operations | other.operations, both, [*self.failures, *other.failures])
 
 
-def examine(url: str, key: str | None, plan: Plan, *, closed: bool = True) -> Findings:
+def examine(
+    url: str, key: str | None, plan: Plan, *, closed: bool = True, document: str | None = None
+) -> Findings:
     """Everything that is wrong with the service at `url` for who shows `key`.
 
-    closed: there are keys, so that nobody without one may be let in.
+    closed: there are keys, so that nobody without one may be let in. document: a key to read the OpenAPI
+    document with, where `key` does not open it.
     """
+    shown, reader = _headers(key), _headers(document or key)
     alone = ("examples", "coverage", "fuzzing") if plan.edges else ("examples", "fuzzing")
-    found = _pass(url, key, plan, alone, plan.seed, closed)
+    found = _pass(url, reader, _config(shown, plan, alone, plan.seed, closed))
     for number in range(plan.rounds):
-        found += _pass(url, key, plan, ("stateful",), plan.seed + number, closed)
+        found += _pass(url, reader, _config(shown, plan, ("stateful",), plan.seed + number, closed))
     return found
 
 
-def _pass(url: str, key: str | None, plan: Plan, phases: Sequence[str], seed: int, closed: bool) -> Findings:
-    headers = {} if key is None else {"X-API-Key": key}
+def _headers(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"X-API-Key": key}
+
+
+def _config(
+    headers: Mapping[str, str], plan: Plan, phases: Sequence[str], seed: int, closed: bool
+) -> SchemathesisConfig:
     enabled: dict[str, Any] = {name: {"enabled": name in phases} for name in _PHASES}
     enabled["stateful"] |= {"max-steps": plan.steps, "generation": {"max-examples": plan.chains}}
-    config = SchemathesisConfig.from_dict({
+    return SchemathesisConfig.from_dict({
         "seed": seed,
-        "headers": headers,
+        "headers": dict(headers),
         "continue-on-failure": True,
         "request-timeout": 30,
         "generation": {
@@ -103,7 +112,10 @@ def _pass(url: str, key: str | None, plan: Plan, phases: Sequence[str], seed: in
         "operations": list(EXCEPTIONS),
         "phases": enabled,
     })  # fmt: skip
-    schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=config, headers=headers)
+
+
+def _pass(url: str, reader: Mapping[str, str], config: SchemathesisConfig) -> Findings:
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=config, headers=dict(reader))
     found = Findings({one.ok().label for one in schema.get_all_operations() if isinstance(one, Ok)})
     for event in from_schema(schema).execute():
         match event:

@@ -84,7 +84,7 @@ async def latest(request: Request) -> Response:
 
 
 def _spoken(found: Any) -> Response:
-    return Response(to_json(found), media_type="application/json")
+    return Response(to_json(found, inf_nan_mode="null"), media_type="application/json")
 
 
 @router.post(

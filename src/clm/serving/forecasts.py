@@ -79,16 +79,7 @@ class Forecasts:
         Raises BadInput (too few of them, such as are none, or a model that cannot), VersionNotFound.
         """
         frame = _frame(candles)
-        allowed = f"the newest {self.engineer.warmup + 1} closed candles, without a gap"
-        try:
-            self.check(frame, series)
-            row = newest_row(self.engineer, frame)
-        except InvalidCandles as exc:
-            # Not the exchange's, hence the caller's mistake.
-            value = list(exc.rows[:_SHOWN]) or f"{len(frame)} candles"
-            raise BadInput("candles", value, allowed, message=f"candles: {exc}") from exc
-        except InsufficientData as exc:
-            raise BadInput("candles", f"{len(frame)} candles", allowed) from exc
+        row = self._row_of(frame, series)
         known = self.follower.snapshot(series)
         wanted = self._wanted(known, model)
         snapshot = Snapshot(
@@ -102,6 +93,26 @@ class Forecasts:
         served = _mixed(known.by_model[wanted], made) if wanted == ENSEMBLE else made[wanted]
         base = unchanging(snapshot, wanted, served)
         return answer(base, snapshot, served, self.follower.now(), self.limits)
+
+    def _row_of(self, frame: pd.DataFrame, series: Series) -> FeatureRow:
+        """What can be seen in candles that are not the exchange's: their mistakes are the caller's."""
+        allowed = f"the newest {self.engineer.warmup + 1} closed candles, without a gap"
+        try:
+            self.check(frame, series)
+            with np.errstate(all="ignore"):
+                row = newest_row(self.engineer, frame)
+        except InvalidCandles as exc:
+            value = list(exc.rows[:_SHOWN]) or f"{len(frame)} candles"
+            raise BadInput("candles", value, allowed, message=f"candles: {exc}") from exc
+        except InsufficientData as exc:
+            raise BadInput("candles", f"{len(frame)} candles", allowed) from exc
+        if not np.isfinite(row).all():
+            name = self.engineer.get_feature_names()[int(np.argmin(np.isfinite(row)))]
+            said = f"candles: {name} of the newest is no number: their prices or amounts are too large or too small"
+            raise BadInput(
+                "candles", f"{len(frame)} candles", "prices and amounts as they are traded", message=said
+            )
+        return row
 
     def _forecast(self, snapshot: Snapshot, served: Served, row: FeatureRow) -> Served:
         """What one champion says of the last candle of `snapshot`."""
@@ -135,7 +146,8 @@ def _mixed(ensemble: Served, made: Mapping[str, Served]) -> Served:
 def _frame(candles: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     if len(candles) < 2:
         raise BadInput("candles", f"{len(candles)} candles", "at least two")
-    opens = pd.DatetimeIndex([candle["open_time"] for candle in candles], name="open_time")
+    # Whatever each one's offset from UTC: across a change of the clocks they differ.
+    opens = pd.DatetimeIndex(pd.to_datetime([candle["open_time"] for candle in candles], utc=True))
     columns = {name: np.array([c[name] for c in candles], dtype=np.float64) for name in CANDLE_COLUMNS}
-    frame = pd.DataFrame(columns, index=opens.tz_convert("UTC"))
+    frame = pd.DataFrame(columns, index=opens.rename("open_time"))
     return frame.assign(trades=frame["trades"].astype(np.int64))
