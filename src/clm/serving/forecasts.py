@@ -108,10 +108,9 @@ class Forecasts:
             raise BadInput("candles", f"{len(frame)} candles", allowed) from exc
         if not np.isfinite(row).all():
             name = self.engineer.get_feature_names()[int(np.argmin(np.isfinite(row)))]
-            said = f"candles: {name} of the newest is no number: their prices or amounts are too large or too small"
-            raise BadInput(
-                "candles", f"{len(frame)} candles", "prices and amounts as they are traded", message=said
-            )
+            said = f"candles: {name} of the newest is no number: too large or too small prices or amounts"
+            allowed = "prices and amounts as they are traded"
+            raise BadInput("candles", f"{len(frame)} candles", allowed, message=said)
         return row
 
     def _forecast(self, snapshot: Snapshot, served: Served, row: FeatureRow) -> Served:
