@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from benchmarks.examiner import Findings, Plan, examine
-from benchmarks.rehearsal import ended, serve, stage
+from benchmarks.rehearsal import serve, stage
 from clm.bootstrap import Application
 from clm.core.access import Role
 from clm.core.runs import RunRequest
@@ -43,8 +43,7 @@ def examined(folder: Path) -> Iterator[Examined]:
     """A service with two versions of every model, and no key yet; it refuses nobody for asking too often."""
     with stage(folder, rate_limit_per_minute=0) as on, on.application() as application:
         for _ in range(2):
-            run = application.supervisor.submit(RunRequest(force=True, requested_by="fuzz"))
-            ended(application, run.run_id)
+            application.run(RunRequest(force=True, requested_by="fuzz"))
             on.exchange.clock.advance(timedelta(hours=30))
         service = serve(on)
         try:

@@ -1,6 +1,7 @@
 """Whatever is asked over HTTP: an answer that the OpenAPI document tells of, and never a 500.
 
-The long form is `make bench-fuzz`; here are its first few thousand requests, always the same ones.
+The long form is `make bench-fuzz`; here are some two thousand requests, always drawn from the same seed. Each
+test stands by itself: where xdist does not keep the group together, as under pytest 9.2, each worker has a service.
 """
 
 from __future__ import annotations
@@ -10,26 +11,33 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.examiner import Findings, Plan, examine
-from benchmarks.fuzz import Examined, examined, missed
+from benchmarks.fuzz import Examined, examined
 from clm.core.access import Role
 from tests.support.fuzzing import SCALE
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-fuzz")]
 
 FEW = Plan(examples=SCALE, rounds=0, edges=False)
+CHAINS = Plan(examples=1, rounds=SCALE, chains=10, edges=False)
 PROBES = {"GET /health/live", "GET /health/ready"}
 CHANGES = ("POST", "DELETE")
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examined]:
-    """A real service; the first test finds it without a key, all later ones with keys."""
+    """A `clm serve` process, which nobody has made a key to."""
     with examined(tmp_path_factory.mktemp("fuzz")) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def keys(service: Examined) -> dict[str, str]:
+def without_keys(service: Examined) -> Findings:
+    """What is found before there is a key: from the first one on there is no way back."""
+    return examine(service.url, None, FEW, closed=False)
+
+
+@pytest.fixture(scope="module")
+def keys(service: Examined, without_keys: Findings) -> dict[str, str]:
     return {role: service.key(role) for role in Role}
 
 
@@ -39,11 +47,9 @@ def _nothing_is_wrong(found: Findings) -> None:
     assert [status for status in found.statuses if status >= 500 or not status] == []
 
 
-def test_a_service_without_keys_keeps_to_its_document(service: Examined) -> None:
-    found = examine(service.url, None, FEW, closed=False)
-
-    _nothing_is_wrong(found)
-    assert not found.statuses.keys() & {401, 403}
+def test_a_service_without_keys_keeps_to_its_document(without_keys: Findings) -> None:
+    _nothing_is_wrong(without_keys)
+    assert not without_keys.statuses.keys() & {401, 403}
 
 
 def test_an_admin_meets_the_edges_of_every_schema_and_no_500(service: Examined, keys: dict[str, str]) -> None:
@@ -53,14 +59,14 @@ def test_an_admin_meets_the_edges_of_every_schema_and_no_500(service: Examined, 
     assert 403 not in found.statuses
 
 
-def test_chains_along_the_links_reach_what_single_requests_do_not(
+def test_chains_along_the_links_keep_to_the_document_whatever_was_changed_before(
     service: Examined, keys: dict[str, str]
 ) -> None:
-    """Runs are cancelled, versions promoted and taken back, experiments begun, looked at and stopped."""
-    found = examine(service.url, keys["admin"], Plan(examples=1, rounds=SCALE, edges=False))
+    """Runs begun and cancelled, versions promoted and taken back, experiments begun and stopped."""
+    found = examine(service.url, keys["admin"], CHAINS)
 
     _nothing_is_wrong(found)
-    assert [name for name in missed(found) if "experiments" in name or "promote" in name] == []
+    assert {"GET /api/clm/runs/{run_id}", "GET /api/clm/history/{model_type}"} <= found.succeeded
 
 
 @pytest.mark.parametrize("role", [Role.OPERATE, Role.READ])
