@@ -18,7 +18,8 @@ PROBLEM = "application/problem+json"
 HOUR = timedelta(hours=1)
 START = datetime(2024, 1, 1, tzinfo=UTC)
 CANDLE = {
-    "open": 1, "high": 1, "low": 1, "close": 1, "volume": 0, "quote_volume": 0, "taker_buy_base": 0, "trades": 0,
+    "open": 1, "high": 1, "low": 1, "close": 1,
+    "volume": 0, "quote_volume": 0, "taker_buy_base": 0, "trades": 0,
 }  # fmt: skip
 
 
@@ -133,8 +134,8 @@ class TestOwnCandles:
 @pytest.mark.parametrize(
     "path",
     [
-        "experiments?model=prophet", "experiments/%00", "explain/xgboost?version=%00", "explain/xgboost?against=a/b",
-        "predict?caller=%00", "predict?caller=%E2%80%AE", "predict?caller=", "history/%F0%9F%98%80",
+        "experiments?model=prophet", "experiments/%00", "explain/xgboost?version=%00",
+        "explain/xgboost?against=a/b", "predict?caller=%00", "predict?caller=%E2%80%AE", "predict?caller=", "history/%F0%9F%98%80",
         "decisions?model=", "runs?limit=" + "9" * 5000,
     ],
 )  # fmt: skip
