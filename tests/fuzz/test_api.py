@@ -1,7 +1,7 @@
 """Whatever is asked over HTTP: an answer that the OpenAPI document tells of, and never a 500.
 
 The long form is `make bench-fuzz`; here are some two thousand requests, always drawn from the same seed. Each
-test stands by itself: xdist does not keep the group together under pytest 9.2, then each worker has a service.
+test stands by itself: under pytest 9.2 xdist does not keep the group together; then each worker has a service.
 """
 
 from __future__ import annotations

@@ -135,7 +135,8 @@ class TestOwnCandles:
     "path",
     [
         "experiments?model=prophet", "experiments/%00", "explain/xgboost?version=%00",
-        "explain/xgboost?against=a/b", "predict?caller=%00", "predict?caller=%E2%80%AE", "predict?caller=", "history/%F0%9F%98%80",
+        "explain/xgboost?against=a/b", "predict?caller=%00", "predict?caller=%E2%80%AE",
+        "predict?caller=", "history/%F0%9F%98%80",
         "decisions?model=", "runs?limit=" + "9" * 5000,
     ],
 )  # fmt: skip
