@@ -1,7 +1,6 @@
 """Whatever is asked over HTTP: an answer that the OpenAPI document tells of, and never a 500.
 
-The long form is `make bench-fuzz`; here are some two thousand requests, always drawn from the same seed. Each
-test stands by itself: under pytest 9.2 xdist does not keep the group together; then each worker has a service.
+The long form is `make bench-fuzz`; here are some two thousand requests, always drawn from the same seed.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from benchmarks.fuzz import Examined, examined
 from clm.core.access import Role
 from tests.support.fuzzing import SCALE
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("api-fuzz")]
+pytestmark = pytest.mark.slow
 
 FEW = Plan(examples=SCALE, rounds=0, edges=False)
 CHAINS = Plan(examples=1, rounds=SCALE, chains=10, edges=False)
