@@ -44,7 +44,8 @@ def _candles(client: TestClient, differing: Callable[[int], dict[str, Any]], cou
     ("more", "status", "said"),
     [
         ('"split": NaN', 422, "a share from 0 to 1"),
-        ('"alpha": Infinity', 422, "above 0 and below 0.5"),
+        ('"alpha": Infinity', 422, "below 0.5"),
+        ('"alpha": 5e-324', 422, "from 1e-09 on"),
         ('"days": 1e400', 422, "at most 3653"),
         ('"start": "0001-01-01T00:00:00+14:00"', 422, "years 1 to 9999"),
         ('"start": "9999-12-31T23:59:59-14:00"', 422, "years 1 to 9999"),
@@ -134,7 +135,7 @@ class TestOwnCandles:
 @pytest.mark.parametrize(
     "path",
     [
-        "experiments?model=prophet", "experiments/%00", "explain/xgboost?version=%00",
+        "experiments?model=prophet", "experiments?symbol=", "experiments/%00", "explain/xgboost?version=%00",
         "explain/xgboost?against=a/b", "predict?caller=%00", "predict?caller=%E2%80%AE",
         "predict?caller=", "history/%F0%9F%98%80",
         "decisions?model=", "runs?limit=" + "9" * 5000,

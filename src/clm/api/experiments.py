@@ -16,7 +16,7 @@ from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem, needs
 from clm.bootstrap import Application
 from clm.core import plugins
 from clm.core.access import Role
-from clm.core.experiments import LONGEST, Experiment
+from clm.core.experiments import LEAST_ALPHA, LONGEST, Experiment
 
 router = APIRouter(route_class=ProblemRoute)
 App = Annotated[Application, Depends(application)]
@@ -47,7 +47,7 @@ _NONE = documented_problem(
 _ASKED: dict[int | str, dict[str, Any]] = {404: _NONE, 502: BAD_EXCHANGE}
 #: Told here; whoever plans experiments looks, and says what is allowed.
 _SHARE: dict[str, Any] = {"minimum": 0, "maximum": 1}
-_CHANCE: dict[str, Any] = {"exclusiveMinimum": 0, "exclusiveMaximum": 0.5}
+_CHANCE: dict[str, Any] = {"minimum": LEAST_ALPHA, "exclusiveMaximum": 0.5}
 _DAYS: dict[str, Any] = {"exclusiveMinimum": 0, "maximum": LONGEST.days}
 
 
@@ -150,7 +150,7 @@ def experiments(
     """Experiments, newest first, of all series unless one is named."""
     if model is not None:
         plugins.require_known_model_type(model)
-    series = app.find_series(symbol, interval) if symbol or interval else None
+    series = app.find_series(symbol, interval) if (symbol, interval) != (None, None) else None
     return [_shown(app, experiment) for experiment in app.experiments.store.recent(limit, series, model)]
 
 
