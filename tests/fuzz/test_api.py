@@ -17,7 +17,7 @@ from tests.support.fuzzing import SCALE
 pytestmark = pytest.mark.slow
 
 FEW = Plan(examples=SCALE, rounds=0, edges=False)
-CHAINS = Plan(examples=1, rounds=SCALE, chains=10, edges=False)
+CHAINS = Plan(examples=1, rounds=SCALE, chains=6, steps=15, edges=False)
 PROBES = {"GET /health/live", "GET /health/ready"}
 CHANGES = ("POST", "DELETE")
 
