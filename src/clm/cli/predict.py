@@ -67,7 +67,7 @@ def ensemble(symbol: Symbol = None, interval: Interval = None, as_json: Json = F
     print_table(title, columns, rows, "")
     if not found["candles"]:
         return typer.echo(
-            "Nothing is settled yet: the live shadow scores what was forecast as candles close."
+            "Nothing is settled yet: the live shadow scores forecasts as candles close."
         )
     return typer.echo(
         f"lost {found['regret']:+.3f} σ² to the best member so far; it can never be more than "
