@@ -66,9 +66,7 @@ def ensemble(symbol: Symbol = None, interval: Interval = None, as_json: Json = F
     columns = ("forecaster", "version", "weight now", "candles scored", "R² vs zero")
     print_table(title, columns, rows, "")
     if not found["candles"]:
-        return typer.echo(
-            "Nothing is settled yet: the live shadow scores forecasts as candles close."
-        )
+        return typer.echo("Nothing is settled yet: the live shadow scores forecasts as candles close.")
     return typer.echo(
         f"lost {found['regret']:+.3f} σ² to the best member so far; it can never be more than "
         f"{found['regret_bound']:.1f} σ², however long it runs"
