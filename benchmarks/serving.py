@@ -1,8 +1,8 @@
-"""`make bench-serving`: forecasts over HTTP against a constant FastAPI route and a plain one around the model.
+"""`make bench-serving`: forecasts over HTTP against a constant FastAPI route and a plain one around a model.
 
-All of them by one uvicorn worker on loopback, asked over one connection in the same run, in turns. With `--peers`
-(`make bench-peers`) also MLServer, `mlflow models serve` and BentoML with the same booster, in environments of their
-own. Exit code 1 when a limit is missed.
+All of them by one uvicorn worker on loopback, asked over one connection in the same run, in turns. With
+`--peers` (`make bench-peers`) also MLServer, `mlflow models serve` and BentoML with the same booster, in
+environments of their own. Exit code 1 when a limit is missed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from clm.training.seal import unseal
 
 #: What must be reached: requests a second over those of others; p99 over p50.
 _OF_OTHERS = {
-    "constant route": 0.6, "plain XGBRegressor": 2.0, "MLServer": 4.0, "mlflow models serve": 5.0, "BentoML": 5.0,
+    "constant route": 0.6, "plain XGBRegressor": 2.0, "MLServer": 4.0, "mlflow models serve": 5.0,
+    "BentoML": 5.0,
 }  # fmt: skip
 _TAIL = 3.0
 
