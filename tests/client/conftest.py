@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +19,8 @@ from tests.support.loopback import on_loopback
 from tests.support.service import settings_for
 
 READ, OPERATE = "a-key-that-reads-0001", "a-key-that-operates-0001"
-#: Of what changes something, by the service with keys.
-PER_MINUTE = 20
+#: Where another site's pages come from.
+PAGE = "https://desk.example"
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,35 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             yield Service(url, application, exchange)
 
 
+@pytest.fixture
+def moving(tmp_path: Path) -> Iterator[Service]:
+    """A candle closes every second, and LightGBM forecasts it."""
+    with serving(simulated()) as exchange:
+        application = Application(settings_for(exchange, tmp_path, models=("lightgbm",)), interactive=True)
+        assert application.run(RunRequest()).error is None
+        exchange.clock.run_at(3600)
+        with on_loopback(application) as url:
+            yield Service(url, application, exchange)
+
+
 @pytest.fixture(scope="session")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """It has no champion, wants a key of everybody, and lets change only so much a minute."""
-    folder = tmp_path_factory.mktemp("locked")
+    """It has no champion and wants a key of everybody; pages of one other origin may call it."""
+    with _with_keys(tmp_path_factory.mktemp("locked"), cors_origins=(PAGE,)) as found:
+        yield found
+
+
+@pytest.fixture
+def strict(tmp_path: Path) -> Iterator[Service]:
+    """It lets nobody change more than one thing a minute."""
+    with _with_keys(tmp_path, rate_limit_per_minute=1) as found:
+        yield found
+
+
+@contextmanager
+def _with_keys(folder: Path, **more: Any) -> Iterator[Service]:
     with serving(simulated()) as exchange:
-        keys = f"read:{READ},operate:{OPERATE}"
-        settings = settings_for(exchange, folder, api_key=keys, rate_limit_per_minute=PER_MINUTE)
+        settings = settings_for(exchange, folder, api_key=f"read:{READ},operate:{OPERATE}", **more)
         application = Application(settings, interactive=True)
         with on_loopback(application) as url:
             yield Service(url, application, exchange)
