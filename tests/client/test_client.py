@@ -142,7 +142,7 @@ class TestRuns:
         newest, before = client.history("xgboost")
         assert newest.trained_at > before.trained_at
         assert newest.metrics["rmse"] > 0
-        decision = [d for d in client.decisions("xgboost") if d.decided_by == "policy"][0]
+        decision = next(d for d in client.decisions("xgboost") if d.decided_by == "policy")
         assert decision.candidate_version == newest.version
         again = client.decision(decision.id)
         assert (again.reason, again.recomputed, again.same) == (decision.reason, True, True)
@@ -185,8 +185,9 @@ class TestVersions:
         assert back.version == before.version
         assert client.decisions("xgboost", limit=1)[0].decided_by == "user"
 
-    def test_are_set_against_each_other(self, client: Client, two_versions: tuple[Version, Version]) -> None:
-        b, a = (version.version for version in two_versions)
+    @pytest.mark.usefixtures("run")
+    def test_are_set_against_each_other(self, client: Client) -> None:
+        b, a = (version.version for version in client.history("xgboost"))
 
         begun = client.experiments.start("xgboost", (a, b), days=3)
         number = begun["experiment_id"]

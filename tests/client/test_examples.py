@@ -25,6 +25,7 @@ from tests.support.shell import free_port
 pytestmark = pytest.mark.xdist_group("client")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PAGE_OF_CLIENT = EXAMPLES.parent / "docs" / "client.md"
 BUTTON, PRESS = EXAMPLES / "RetrainButton.jsx", Path(__file__).parent / "press_button.mjs"
 CRON = EXAMPLES / "cron_retrain.sh"
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
@@ -53,6 +54,21 @@ def _answering(*answers: dict[str, Any]) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_the_ten_lines_of_the_documentation_work(moving: Service) -> None:
+    (lines,) = re.findall(r"```python\n(.*?)```", PAGE_OF_CLIENT.read_text(), re.DOTALL)
+    assert len(lines.splitlines()) == 10
+
+    done = subprocess.run(
+        [sys.executable, "-c", lines.replace("http://127.0.0.1:8000", moving.url)],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+    run, forecast = done.stdout.splitlines()
+    assert run.startswith("completed [")
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:00:00\+00:00 -?\d|not to be used: \w", forecast)
 
 
 class TestBotLoop:
