@@ -250,11 +250,6 @@ def test_a_name_that_would_change_the_path_is_none(client: Client, name: str) ->
         client.run(name)
 
 
-def test_a_name_with_a_slash_stays_a_name(client: Client) -> None:
-    with pytest.raises((WrongInput, NotFound)):
-        client.run("../../docs")
-
-
 def test_a_run_is_a_plain_value() -> None:
     moment = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -12,13 +12,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clm.client import Client
+from clm.client import Client, Forecast
+from examples.bot_loop import FEE, Paper, act
 from tests.client.conftest import OPERATE, PAGE, READ, Service
 from tests.support.shell import free_port
 
@@ -71,6 +73,15 @@ def test_the_ten_lines_of_the_documentation_work(moving: Service) -> None:
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:00:00\+00:00 -?\d|not to be used: \w", forecast)
 
 
+def _forecast(close: float, forecast: float, usable: bool) -> Forecast:
+    moment = datetime(2024, 1, 1, tzinfo=UTC)
+    return Forecast(
+        symbol="BTCUSDT", interval="1h", model="lightgbm", version="v1", candle_open_time=moment,
+        candle_close_time=moment, target_close_time=moment, forecast=forecast, direction="up", close=close,
+        usable=usable, reasons=[] if usable else ["stale_data"],
+    )  # fmt: skip
+
+
 class TestBotLoop:
     def _bot(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -96,6 +107,21 @@ class TestBotLoop:
 
         assert "ETHUSDT does nothing: no_champion; worth 1.0000" in done.stdout
         assert (done.returncode, done.stderr) == (0, "")
+
+    def test_keeps_what_it_has_while_a_forecast_is_not_usable_and_pays_for_every_trade(self) -> None:
+        account = Paper()
+
+        said = [
+            act(account, _forecast(close, forecast, usable))
+            for close, forecast, usable in (
+                (100.0, 0.01, False), (100.0, 0.01, True), (110.0, -0.01, False), (110.0, -0.01, True),
+            )
+        ]  # fmt: skip
+
+        assert [line.split(" at ")[0] for line in said] == [
+            "does nothing: stale_data", "buys", "does nothing: stale_data", "sells",
+        ]  # fmt: skip
+        assert account.worth == pytest.approx(1.1 * (1 - FEE) ** 2)
 
     def test_takes_its_key_from_a_file_and_ends_where_waiting_would_not_help(
         self, locked: Service, tmp_path: Path

@@ -39,10 +39,12 @@ class Scripted(httpx.BaseTransport):
 
     def __init__(self, *answers: Answer) -> None:
         self.answers, self.sent = list(answers), 0
+        self.paths: list[bytes] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = self.answers[min(self.sent, len(self.answers) - 1)]
         self.sent += 1
+        self.paths.append(request.url.raw_path)
         if isinstance(answer, Exception):
             raise answer
         # A response is read once.
@@ -189,6 +191,15 @@ class TestEveryAnswer:
 HTTPX_ERRORS = [
     kind for _, kind in inspect.getmembers(httpx, inspect.isclass) if issubclass(kind, httpx.RequestError)
 ]
+
+
+def test_a_name_stays_one_segment_of_the_path_whatever_it_is_made_of() -> None:
+    client, transport, _ = client_of(problem(404))
+
+    with pytest.raises(NotFound):
+        client.run("../../docs?a=1#b %2e")
+
+    assert transport.paths == [b"/api/clm/runs/..%2F..%2Fdocs%3Fa%3D1%23b%20%252e"]
 
 
 @pytest.mark.parametrize("vendor", HTTPX_ERRORS)
