@@ -9,8 +9,8 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check audit serve bench bench-crash bench-fuzz bench-promotion bench-replicas bench-service \
-  bench-serving bench-swaps bench-triggers clean
+.PHONY: help demo test faults check audit serve bench bench-crash bench-fuzz bench-peers bench-promotion \
+  bench-replicas bench-service bench-serving bench-swaps bench-triggers clean
 
 help:
 	@echo "make demo    the seven steps on a simulated exchange"
@@ -26,6 +26,7 @@ help:
 	@echo "make bench-replicas    two services on one PostgreSQL while a month goes by"
 	@echo "make bench-service     the API while models train; its memory after 10,000 requests and 100 runs"
 	@echo "make bench-serving     forecasts over HTTP against a constant route and a plain one around a model"
+	@echo "make bench-peers       the same beside MLServer, MLflow and BentoML, each installed on its own (4 GB)"
 	@echo "make bench-swaps       promotions to and fro under load: no answer fails, none mixes versions"
 	@echo "make bench-triggers    false alarms of the drift triggers, and how soon a break is noticed"
 
@@ -64,6 +65,9 @@ bench: $(STAMP)
 
 bench-serving: $(STAMP)
 	$(BIN)/python -m benchmarks.serving
+
+bench-peers: $(STAMP)
+	$(BIN)/python -m benchmarks.serving --peers
 
 bench-swaps: $(STAMP)
 	$(BIN)/python -m benchmarks.swaps

@@ -23,6 +23,7 @@ COMMANDS = (
     "demo", "serve", "retrain", "status", "triggers", "models", "history", "promote", "rollback", "verify",
     "import", "exchange", "db", "replay", "decisions", "shadow", "explain-decision", "trials", "live",
     "keys", "audit", "alerts", "backup", "restore", "explain", "reproduce", "experiment",
+    "predict", "ensemble",
 )  # fmt: skip
 
 
@@ -120,6 +121,35 @@ class TestAfterARun:
         shown = trained("shadow").stdout
         assert "champion since 2024-06-01T00:30Z" in shown
         assert [e["model_type"] for e in trained.json("shadow")] == ["xgboost", "lightgbm"]
+
+    def test_a_forecast_comes_with_its_price_its_interval_and_whether_to_use_it(self, trained: Shell) -> None:
+        (answer,) = trained.json("predict", "--model", "lightgbm")["answers"]
+        shown = trained("predict").stdout
+
+        assert answer["version"] == trained.json("models")["lightgbm"]["active_version"]
+        assert answer["price_lower"] < answer["implied_price"] < answer["price_upper"]
+        assert answer["usable"], answer["reasons"]
+        assert "basis points" in shown
+        assert "90 % interval" in shown
+        assert " … " in shown
+        assert "UTC" in shown
+
+    def test_a_forecast_nobody_can_make_says_why(self, shell: Shell) -> None:
+        (answer,) = shell.json("predict")["answers"]
+
+        assert (answer["forecast"], answer["usable"]) == (None, False)
+        assert "no_champion" in answer["reasons"]
+        assert "no: no_champion" in shell("predict").stdout
+        assert "xgboost, lightgbm, ensemble" in shell("predict", "--model", "prophet").stderr
+
+    def test_the_ensemble_is_shown_beside_its_members(self, trained: Shell) -> None:
+        trained("predict")
+        found = trained.json("ensemble")
+        shown = trained("ensemble").stdout
+
+        assert set(found["members"]) == {"xgboost", "lightgbm"}
+        assert "mixture, online" in shown
+        assert "Nothing is settled yet" in shown
 
     def test_a_decision_is_explained_by_deciding_it_again(self, trained: Shell) -> None:
         number = str(trained.json("decisions", "--limit", "1")[0]["id"])

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clm.core.book import Kind, Source
+from clm.core.book import Forecast, Kind, Source
 from clm.core.domain import Decision, Outcome, VersionStatus
 from clm.core.errors import DatabaseUnavailable, EvidenceMoved
 from clm.core.recompute import recompute
@@ -80,6 +81,25 @@ class TestForecasts:
         assert (again.forecasts, again.late) == (0, 0)
         sources = [f.source for f in stage.registry.book.forecasts(RIDGE, champion.version)]
         assert sources == [Source.LIVE] * 2 + [Source.LATE] * 6 + [Source.LIVE]
+
+    def test_missed_ones_are_made_up_for_though_a_request_was_answered_before(self, stage: Stage) -> None:
+        champion = stage.reign(0.1)
+        stage.play(2)
+        stage.client.now += 7 * HOUR
+        book, newest = stage.registry.book, stage.client.now - HOUR
+        answered = Forecast(
+            model_type=RIDGE, version=champion.version, open_time=newest, source=Source.LIVE,
+            forecast=0.002, variance=3.6e-5, made_at=stage.client.now,
+        )  # fmt: skip
+        book.record_forecasts([answered])
+
+        tick, again = stage.live.tick(), stage.live.tick()
+
+        assert (tick.forecasts, tick.late) == (6, 6)
+        assert (again.forecasts, again.late) == (0, 0)
+        stored = book.forecasts(RIDGE, champion.version)
+        assert [b.open_time - a.open_time for a, b in pairwise(stored)] == [HOUR] * 8
+        assert stored[-1] == answered
 
     def test_made_late_are_no_evidence(self, stage: Stage) -> None:
         stage.reign(0.0)

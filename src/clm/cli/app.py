@@ -17,6 +17,7 @@ from clm.cli import (
     explain,
     keys,
     models,
+    predict,
     replay,
     reproduce,
     service,
@@ -53,6 +54,8 @@ app.command("status")(cycle.status)
 app.command("triggers")(cycle.triggers)
 app.command("models")(models.models)
 app.command("history")(models.history)
+app.command("predict")(predict.predict)
+app.command("ensemble")(predict.ensemble)
 app.command("promote")(models.promote)
 app.command("rollback")(models.rollback)
 app.command("decisions")(evidence.decisions)

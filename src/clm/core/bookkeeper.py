@@ -22,6 +22,8 @@ Others = Mapping[str, Mapping[datetime, tuple[float, float]]]
 PURSE = timedelta(days=365)
 _DECISIONS = 300
 _ATTEMPTS = 5
+#: A candle that was never traded is taken for a hole so long, which costs little.
+_HOLES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,22 @@ class Bookkeeper:
         own = champion.train_end + self.rule.purge - self.registry.series.step
         first = own if since is None else max(own, since)
         return self.registry.book.forecasts(champion.model_type, champion.version, since=first)
+
+    def reached(self, model_type: str, version: str) -> datetime | None:
+        """The candle up to which a version has forecast without a hole; None before its first forecast.
+
+        A request is answered, and stored, for the newest candle; those missed before it are still to be made
+        up for. Holes are looked for among the last `_HOLES` candles.
+        """
+        book, step = self.registry.book, self.registry.series.step
+        newest = book.newest_forecast(model_type, version)
+        if newest is None:
+            return None
+        recent = {f.open_time for f in book.forecasts(model_type, version, since=newest - _HOLES * step)}
+        at = min(recent)
+        while at + step in recent:
+            at += step
+        return at
 
     def rows(
         self, duel: Duel, pairs: Sequence[tuple[Forecast, Forecast]], others: Others

@@ -62,21 +62,20 @@ class Ensemble:
         self, forecasts: Mapping[str, float], sigma: float, weighting: Weighting = Weighting.ONLINE
     ) -> float:
         """The mixture's log return. forecasts: by member; sigma: σ̂. Each counts up to ±½ σ̂."""
-        weights = self.weights(sorted(forecasts), weighting)
-        return sum(weight * _clipped(forecasts[name], _MOST * sigma) for name, weight in weights.items())
+        return mixed(self.weights(sorted(forecasts), weighting), forecasts, sigma)
 
     def after(self, forecasts: Mapping[str, float], sigma: float, actual: float, time: datetime) -> Ensemble:
         """Once the candle's outcome is known. A candle at or before the last one changes nothing."""
         if not forecasts or (self.last is not None and time <= self.last):
             return self
-        mixed = _loss(self.forecast(forecasts, sigma), sigma, actual)
+        lost = _loss(self.forecast(forecasts, sigma), sigma, actual)
         known = {*self.losses, *forecasts}
         losses = {
             name: self.losses.get(name, self.loss)
-            + (_loss(forecasts[name], sigma, actual) if name in forecasts else mixed)
+            + (_loss(forecasts[name], sigma, actual) if name in forecasts else lost)
             for name in sorted(known)
         }
-        return replace(self, losses=losses, loss=self.loss + mixed, candles=self.candles + 1, last=time)
+        return replace(self, losses=losses, loss=self.loss + lost, candles=self.candles + 1, last=time)
 
     @property
     def regret(self) -> float:
@@ -100,6 +99,11 @@ class Ensemble:
         """The inverse of `to_json`."""
         last = datetime.fromisoformat(data["last"]) if data["last"] else None
         return cls(dict(data["losses"]), data["loss"], data["candles"], last)
+
+
+def mixed(weights: Mapping[str, float], forecasts: Mapping[str, float], sigma: float) -> float:
+    """Weighted sum of log returns, each within ±½ σ̂."""
+    return sum(weight * _clipped(forecasts[name], _MOST * sigma) for name, weight in weights.items())
 
 
 def _loss(forecast: float, sigma: float, actual: float) -> float:

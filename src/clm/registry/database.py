@@ -31,6 +31,8 @@ class Database:
         self._patience = patience
         self._ready = False
         self._fence: Fence | None = None
+        self._closed = False
+        sa.event.listen(self.engine, "checkin", self._hang_up_after_closing)
 
     def open(self) -> sa.Engine:
         """Connect now. Raises DatabaseUnavailable, DatabaseTooNew, StorageFailed."""
@@ -76,8 +78,13 @@ class Database:
         return moment.astimezone(UTC)
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Gives the connections back; one that another thread still has, as soon as it is done with it."""
+        self._closed = True
         self.engine.dispose()
+
+    def _hang_up_after_closing(self, connection: object, record: sa.pool.ConnectionPoolEntry) -> None:
+        if self._closed:
+            record.invalidate()
 
     def _entered(
         self, stack: ExitStack, way: Callable[[sa.Engine], AbstractContextManager[sa.Connection]]

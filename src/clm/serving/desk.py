@@ -27,7 +27,7 @@ from clm.core.protocols import DataClient, FeatureEngineer, ModelRegistry, Train
 from clm.core.reign import Reign, load_fit, reign_of
 from clm.core.variance import VARIANCE_MEMORY, variance_after
 from clm.serving.loaded import Loaded
-from clm.serving.snapshot import Served, Snapshot
+from clm.serving.snapshot import Served, Snapshot, oddest
 
 log = structlog.get_logger()
 #: Rows whose outcomes are scored with each candle: those of a day, so that a short silence leaves no hole.
@@ -99,7 +99,7 @@ class Desk:
             self.snapshot = Snapshot(
                 series=self.series, open_time=candle.open_time, close=candle.close, variance=candle.variance,
                 by_model=served, by_version=besides,
-                champions={model: loaded for model, (_, loaded) in reigns.items()},
+                champions={model: loaded for model, (_, loaded) in reigns.items()}, tracker=self._mixed,
             )  # fmt: skip
             return self.snapshot
 
@@ -201,14 +201,13 @@ class Desk:
             return None
         keeper.advance()
         mixture = keeper.store.newest()
-        # A candle that is like none of one member's training is so for the mixture.
-        oddest = max(answers, key=lambda s: s.score / s.limit if s.score is not None and s.limit else 0.0)
+        odd = oddest(answers)
         silent = Served(
             model=ENSEMBLE, version=str(Weighting.ONLINE),
             sha256=fingerprint(*(member.artifact_sha256 or "" for member in members)),
             trained_at=min(member.trained_at for member in members),
             champion_since=max((m.promoted_at for m in members if m.promoted_at), default=None),
-            state="healthy", forecast=None, problem=candle.problem, score=oddest.score, limit=oddest.limit,
+            state="healthy", forecast=None, problem=candle.problem, score=odd.score, limit=odd.limit,
         )  # fmt: skip
         if candle.row is None:
             return silent

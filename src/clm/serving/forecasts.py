@@ -11,15 +11,17 @@ import numpy as np
 import pandas as pd
 
 from clm.core.domain import CANDLE_COLUMNS, FeatureRow, Series
+from clm.core.ensemble import mixed
 from clm.core.ensembles import ENSEMBLE
 from clm.core.errors import BadInput, InsufficientData, InvalidCandles, VersionNotFound
 from clm.core.experiments import Assigned, check_caller
+from clm.core.intervals import Interval, IntervalTracker
 from clm.core.newest import forecast_row, newest_row
 from clm.core.protocols import FeatureEngineer
 from clm.core.variance import variance_after
 from clm.serving.answer import answer, default_model, unchanging
 from clm.serving.follower import Follower
-from clm.serving.snapshot import Limits, Served, Snapshot
+from clm.serving.snapshot import Limits, Served, Snapshot, oddest
 
 #: Wrong candles that are named in one answer.
 _SHOWN = 20
@@ -84,13 +86,13 @@ class Forecasts:
         wanted = self._wanted(known, model)
         snapshot = Snapshot(
             series=series, open_time=frame.index[-1].to_pydatetime(), close=float(frame["close"].iloc[-1]),
-            variance=float(variance_after(frame).iloc[-1]), champions=known.champions,
+            variance=float(variance_after(frame).iloc[-1]), champions=known.champions, tracker=known.tracker,
         )  # fmt: skip
         members = self.models if wanted == ENSEMBLE else (wanted,)
         made = {m: self._forecast(snapshot, known.by_model[m], row) for m in members if m in known.champions}
         if not made or wanted not in known.by_model:
             raise VersionNotFound(f"{wanted} of {series} has no champion that could forecast")
-        served = _mixed(known.by_model[wanted], made) if wanted == ENSEMBLE else made[wanted]
+        served = _mixed(snapshot, known.by_model[wanted], made) if wanted == ENSEMBLE else made[wanted]
         base = unchanging(snapshot, wanted, served)
         return answer(base, snapshot, served, self.follower.now(), self.limits)
 
@@ -118,9 +120,7 @@ class Forecasts:
         champion, names = snapshot.champions[served.model], self.engineer.get_feature_names()
         forecast = forecast_row(champion.model, names, row, served.version)
         score, limit = champion.unlikeness(names, row)
-        interval = None
-        if snapshot.made_at is not None and snapshot.variance is not None:
-            interval = champion.tracker.around(forecast, snapshot.variance**0.5, snapshot.made_at)
+        interval = _around(snapshot, champion.tracker, forecast)
         return replace(served, forecast=forecast, interval=interval, score=score, limit=limit, problem=None)
 
     def _wanted(self, snapshot: Snapshot, model: str | None) -> str:
@@ -132,14 +132,25 @@ class Forecasts:
         return model
 
 
-def _mixed(ensemble: Served, made: Mapping[str, Served]) -> Served:
+def _mixed(snapshot: Snapshot, ensemble: Served, made: Mapping[str, Served]) -> Served:
     """The ensemble's weights on forecasts of these candles."""
-    weights = {model: weight for model, weight in (ensemble.weights or {}).items() if model in made}
-    whole = sum(weights.values())
-    mixed = sum(weight * (made[model].forecast or 0.0) for model, weight in weights.items())
+    said = {model: s.forecast for model, s in made.items() if s.forecast is not None}
+    known = {model: weight for model, weight in (ensemble.weights or {}).items() if model in said}
+    whole, odd = sum(known.values()), oddest(made.values())
+    if not whole or snapshot.variance is None:
+        raise VersionNotFound(f"no weights are known yet for the ensemble of {snapshot.series}")
+    weights = {model: weight / whole for model, weight in known.items()}
+    forecast = mixed(weights, said, snapshot.variance**0.5)
     return replace(
-        ensemble, forecast=mixed / whole if whole else None, interval=None, score=None, problem=None
-    )
+        ensemble, forecast=forecast, interval=_around(snapshot, snapshot.tracker, forecast),
+        score=odd.score, limit=odd.limit, weights=weights, problem=None,
+    )  # fmt: skip
+
+
+def _around(snapshot: Snapshot, tracker: IntervalTracker, forecast: float) -> Interval | None:
+    if snapshot.made_at is None or snapshot.variance is None:
+        return None
+    return tracker.around(forecast, snapshot.variance**0.5, snapshot.made_at)
 
 
 def _frame(candles: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import exp
 from typing import Any
 
 from clm.core.domain import Series
-from clm.core.intervals import Interval
+from clm.core.intervals import Interval, IntervalTracker
 from clm.serving.loaded import Loaded
 
 
@@ -45,7 +45,8 @@ class Snapshot:
 
     close: its last price; variance: σ̂² known then. by_model: the champions', and the ensemble's where there
     is one; by_version: (model type, version) of whoever else is to answer. champions: who forecast, to be
-    asked about other candles. told: what answers of this snapshot have in common, made when first needed.
+    asked about other candles; tracker: of the ensemble, for the same. told: what answers of this snapshot
+    have in common, made when first needed.
     """
 
     series: Series
@@ -55,6 +56,7 @@ class Snapshot:
     by_model: Mapping[str, Served] = field(default_factory=dict)
     by_version: Mapping[tuple[str, str], Served] = field(default_factory=dict)
     champions: Mapping[str, Loaded] = field(default_factory=dict, repr=False)
+    tracker: IntervalTracker = field(default_factory=IntervalTracker, repr=False)
     told: dict[tuple[str, str | None], Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
@@ -86,6 +88,11 @@ def reasons(served: Served | None, snapshot: Snapshot, now: datetime | None, lim
     if served.state == "worse_than_zero":
         found.append("worse_than_zero")
     return found
+
+
+def oddest(answers: Iterable[Served]) -> Served:
+    """Whose training the candle is least like: a mixture knows no more than that member."""
+    return max(answers, key=lambda s: s.score / s.limit if s.score is not None and s.limit else 0.0)
 
 
 def price(close: float | None, log_return: float | None) -> float | None:

@@ -178,11 +178,11 @@ class LiveShadow:
 
     def _newest(self, desk: Desk, now: datetime, begun: Sequence[Experiment]) -> datetime:
         """The candle up to which every champion, and every arm since its experiment's start, has forecast."""
-        book, registry = desk.keeper.registry.book, desk.keeper.registry
+        registry, reached = desk.keeper.registry, desk.keeper.reached
         champions = [a for m in self._models if (a := registry.get_active(m)) is not None]
-        newest = [book.newest_forecast(a.model_type, a.version) or a.trained_at for a in champions]
+        newest = [reached(a.model_type, a.version) or a.trained_at for a in champions]
         for e in begun:
-            arms = (book.newest_forecast(e.model_type, version) for version in (e.version_a, e.version_b))
+            arms = (reached(e.model_type, version) for version in (e.version_a, e.version_b))
             newest += [max(arm or e.starts_at, e.starts_at) for arm in arms]
         return min(newest, default=now)
 
@@ -231,11 +231,13 @@ class LiveShadow:
         since: datetime | None,
         until: datetime | None,
     ) -> pd.DataFrame:
-        """Rows after the version's last forecast; before its first, those closed since its training."""
-        registry = desk.keeper.registry
-        newest = registry.book.newest_forecast(artifact.model_type, artifact.version)
-        after = newest if newest is not None else artifact.trained_at - registry.series.step
+        """Rows the version has not forecast yet: of those closed since its training, or since the first."""
+        registry, name = desk.keeper.registry, (artifact.model_type, artifact.version)
+        reached = desk.keeper.reached(*name)
+        after = reached if reached is not None else artifact.trained_at - registry.series.step
         due = known.features.index > pd.Timestamp(after if since is None else max(after, since))
+        stored = [f.open_time for f in registry.book.forecasts(*name, since=after)]
+        due &= ~known.features.index.isin(pd.DatetimeIndex(stored))
         if until is not None:
             due &= known.features.index < pd.Timestamp(until - registry.series.step)
         return known.features.loc[due]

@@ -1,0 +1,39 @@
+"""Whoever imports the client gets httpx and the client, and not the service."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+#: What a machine needs to have: httpx, and what httpx itself brings or looks for.
+WITH_HTTPX = {
+    "httpx", "httpcore", "h11", "h2", "anyio", "sniffio", "idna", "certifi", "click", "rich", "pygments",
+    "markdown_it", "mdurl", "typing_extensions", "exceptiongroup", "zstandard", "brotli", "brotlicffi",
+    "socksio", "trio", "linkify_it", "ipywidgets", "attr", "backports",
+}  # fmt: skip
+LOOK = """
+import sys, time
+before = set(sys.modules)
+began = time.process_time()
+import clm.client
+took = time.process_time() - began
+import json
+print(json.dumps([took, sorted(set(sys.modules) - before)]))
+"""
+
+
+def test_importing_the_client_imports_nothing_of_the_service_and_is_quick() -> None:
+    looks = [
+        json.loads(subprocess.run([sys.executable, "-c", LOOK], capture_output=True, check=True).stdout)
+        for _ in range(3)
+    ]
+
+    modules = set(looks[0][1])
+    foreign = {name.partition(".")[0] for name in modules} - set(sys.stdlib_module_names) - {"clm"}
+    assert {name for name in foreign if not name.startswith("_")} <= WITH_HTTPX
+    assert {
+        name for name in modules if name.startswith("clm.") and not name.startswith("clm.client")
+    } == set()
+    # Seconds of the processor, so that a busy machine changes nothing.
+    assert min(took for took, _ in looks) < 0.3
