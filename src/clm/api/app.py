@@ -102,6 +102,8 @@ def create_app(application: Application) -> FastAPI:
     )
     app.state.clm = application
     app.include_router(clm_routes.router)
+    # Before Swagger's: routes are looked for one after the other, and forecasts are asked for most.
+    app.router.routes.insert(0, app.router.routes.pop())
     app.add_api_route("/", _docs, include_in_schema=False)
     app.include_router(health.router)
     app.include_router(login.router)

@@ -290,8 +290,8 @@ def _run(run: Run) -> dict[str, Any]:
 
 
 _routes.include_router(experiments.router)
-#: Forecasts first: they are asked for far more often than all the rest together.
-router = APIRouter(prefix="/api/clm")
-router.include_router(predict.router)
 _routes.include_router(explain.router)
+#: Forecasts first, and not below another router, where each look for a route costs as much as a forecast:
+#: they are asked for far more often than all the rest together.
+router = predict.router
 router.include_router(_routes)

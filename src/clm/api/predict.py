@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -10,13 +11,13 @@ from starlette.concurrency import run_in_threadpool
 
 from clm.api import forecast_schemas, schemas
 from clm.api.application import application, application_of
-from clm.api.route import ProblemRoute, documented_problem, needs
+from clm.api.route import ProblemRoute, ReadByHand, documented_problem, needs
 from clm.bootstrap import Application
 from clm.core.access import Role
 from clm.core.errors import BadInput
 from clm.core.experiments import CALLER, LONGEST_CALLER
 
-router = APIRouter(route_class=ProblemRoute, tags=["forecasts"])
+router = APIRouter(prefix="/api/clm", route_class=ProblemRoute)
 
 
 App = Annotated[Application, Depends(application)]
@@ -58,13 +59,10 @@ _PARAMETERS = [
         pattern=CALLER,
     ),
 ]
+_TAGS: list[str | Enum] = ["forecasts"]
 _SECURITY: list[dict[str, list[str]]] = [{"APIKeyHeader": []}, {"HTTPBearer": []}]
 
 
-@router.get(
-    "/predict", response_class=Response, responses=_ANSWER,
-    openapi_extra={"parameters": _PARAMETERS, "security": _SECURITY},
-)  # fmt: skip
 async def latest(request: Request) -> Response:
     """The champion's forecast of the candle after the newest closed one.
 
@@ -83,13 +81,19 @@ async def latest(request: Request) -> Response:
     return _spoken(await run_in_threadpool(answers.answer, series, model, caller=caller))
 
 
+router.add_api_route(
+    "/predict", latest, response_class=Response, responses=_ANSWER, route_class_override=ReadByHand,
+    openapi_extra={"parameters": _PARAMETERS, "security": _SECURITY}, tags=_TAGS,
+)  # fmt: skip
+
+
 def _spoken(found: Any) -> Response:
     return Response(to_json(found, inf_nan_mode="null"), media_type="application/json")
 
 
 @router.post(
     "/predict", response_class=Response, openapi_extra={**needs(Role.READ), "security": _SECURITY},
-    responses=_ONE_OR_SEVERAL,
+    responses=_ONE_OR_SEVERAL, tags=_TAGS,
 )  # fmt: skip
 def predict(app: App, body: forecast_schemas.ForecastRequest) -> Response:
     """The same with a body: for several symbols at once, or from candles of your own.
@@ -113,7 +117,10 @@ def predict(app: App, body: forecast_schemas.ForecastRequest) -> Response:
     return _spoken(found)
 
 
-@router.get("/ensemble", response_model=forecast_schemas.EnsembleView, openapi_extra={"security": _SECURITY})
+@router.get(
+    "/ensemble", response_model=forecast_schemas.EnsembleView, openapi_extra={"security": _SECURITY},
+    tags=_TAGS,
+)  # fmt: skip
 def ensemble(
     app: App,
     symbol: Annotated[str | None, Query(examples=["BTCUSDT"])] = None,
