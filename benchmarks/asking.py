@@ -31,10 +31,15 @@ class Connection:
 
     def ask(self) -> float:
         """Seconds one answer took. Raises RuntimeError for any other than 200."""
+        began = time.perf_counter()
+        self.answer()
+        return time.perf_counter() - began
+
+    def answer(self) -> bytes:
+        """The body. Raises RuntimeError for any other status than 200, OSError."""
         if self._socket is None:
             self.renew()
         assert self._socket is not None
-        began = time.perf_counter()
         self._socket.sendall(self._request)
         seen = self._read(b"")
         while b"\r\n\r\n" not in seen:
@@ -45,7 +50,7 @@ class Connection:
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
         while len(body) < length:
             body = self._read(body)
-        return time.perf_counter() - began
+        return body
 
     def _read(self, seen: bytes) -> bytes:
         assert self._socket is not None
