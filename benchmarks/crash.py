@@ -57,12 +57,15 @@ def rehearse(on: Stage, kills: int, seed: int = 0) -> tuple[Counter[str], list[s
                 if point == "random"
                 else killed_run(application, point, nth)
             )
-            fate = "killed, taken up, completed" if run.attempt > 1 else "over before the kill"
+            killed = len(run.interruptions)
+            fate = "killed, taken up, completed" if killed else "over before the kill"
             outcomes[fate if run.state is RunState.COMPLETED else str(run.state)] += 1
             if run.state is not RunState.COMPLETED:
                 broken.append(f"{point} {nth}: run ended as {run.state}: {run.error}")
-            if len(run.interruptions) != run.attempt - 1:
-                broken.append(f"{point} {nth}: {len(run.interruptions)} of {run.attempt - 1} on record")
+            # A worker that is killed before its first commit has begun no attempt.
+            begun = sum(interruption["attempt"] > 0 for interruption in run.interruptions)
+            if begun != run.attempt - 1:
+                broken.append(f"{point} {nth}: {begun} of {run.attempt - 1} on record")
             broken += [f"{point} {nth}: {what}" for what in broken_promises(application)]
             if number % 20 == 0:
                 print(f"  {number} kills: {dict(outcomes)}, {len(broken)} promises broken", flush=True)

@@ -56,7 +56,8 @@ def main() -> int:
     settings = Settings(**order["settings"])
     set_up_logging(settings.log_level, settings.log_format)
     with Application(settings) as application:
-        first = application.runs.get(order["run_id"]).attempt == 0
+        # Killed at its first commit it had not begun an attempt yet.
+        first = not application.runs.get(order["run_id"]).interruptions
         fate = Fate(sys.argv[1] if first else "never", int(sys.argv[2]))
         sa.event.listen(application.registry.database.engine, "commit", fate.commit)
         folder = str(Path(settings.model_dir).parent)

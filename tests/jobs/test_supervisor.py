@@ -124,6 +124,20 @@ def test_a_run_whose_workers_die_again_and_again_is_given_up_and_leaves_champion
     assert wait_for_end(application, again.run_id).state is RunState.COMPLETED
 
 
+def test_a_run_whose_workers_die_before_they_begin_is_given_up_too(service: Service) -> None:
+    application, _ = service
+    suicidal = (sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    supervisor = RunSupervisor(application.runs, application.settings.for_children(), suicidal)
+
+    run = supervisor.submit(RunRequest(force=True))
+    ended = wait_for_end(application, run.run_id)
+
+    assert (ended.state, ended.attempt) == (RunState.INTERRUPTED, 0)
+    assert [i["reason"] for i in ended.interruptions] == [
+        "the worker was killed by SIGKILL before it could report"
+    ] * 3
+
+
 def test_a_worker_of_this_machine_that_is_gone_is_noticed_at_the_next_look(service: Service) -> None:
     application, _ = service
     gone = subprocess.Popen(["true"])

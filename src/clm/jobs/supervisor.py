@@ -200,10 +200,10 @@ def interrupt_orphan(store: RunStore, kind: RunKind) -> bool:
 
 
 def to_be_resumed(run: Run) -> bool:
-    """Whether an interrupted run is to be taken up again."""
+    """Whether an interrupted run is to be taken up again. A worker that died before it began counts too."""
     return (
         run.state is RunState.INTERRUPTED
-        and run.attempt < MAX_ATTEMPTS
+        and max(run.attempt, len(run.interruptions)) < MAX_ATTEMPTS
         and run.finished_at is not None
         and datetime.now(UTC) - run.finished_at < _RESUMED_WITHIN
     )
