@@ -114,7 +114,7 @@ class ModelAttempt:
         reign, champion = found if found is not None else (None, None)
 
         judged = self._judge(model_type, material, reign, champion, say)
-        saved = self._refit_and_save(model_type, material, judged, reign, say)
+        saved, refitted = self._refit_and_save(model_type, material, judged, reign, say)
         # What is judged from here on is what was stored, read back: an artifact that does not load fails now.
         candidate = registry.load_model(saved)
         hours = self.rule.shadow.total_seconds() / 3600
@@ -126,7 +126,7 @@ class ModelAttempt:
         self._record((saved, candidate), (reign, champion), judged, material)
         decision = self._decide(saved, reign, judged, shadow, material.now)
         evaluations = (judged.evaluation,) if judged.beside is None else (judged.evaluation, judged.beside)
-        return Attempted(evaluations, shadow, decision, saved, _costs(judged.recipe, saved.model))
+        return Attempted(evaluations, shadow, decision, saved, _costs(judged.recipe, refitted))
 
     def _judge(
         self,
@@ -175,7 +175,7 @@ class ModelAttempt:
 
     def _refit_and_save(
         self, model_type: str, material: Material, judged: Judged, reign: Reign | None, say: Say
-    ) -> ModelArtifact:
+    ) -> tuple[ModelArtifact, TrainedModel]:
         """The candidate: the same recipe on everything up to the shadow window, and where it came from."""
         timeline = material.timeline
         refit = timeline.refit.rows(material.features, material.series.step)
@@ -191,7 +191,7 @@ class ModelAttempt:
         )
         gain = judged.evaluation.metrics.get("r2")
         worse = gain is not None and gain < 0
-        return self.keeper.registry.save_model(
+        saved = self.keeper.registry.save_model(
             ModelArtifact(
                 series=material.series,
                 model_type=model_type,
@@ -215,6 +215,7 @@ class ModelAttempt:
                 model=model,
             )
         )
+        return saved, model
 
     def _certificate(self, material: Material, judged: Judged, refit: pd.DataFrame) -> Certificate:
         step, shadow = material.series.step, material.timeline.shadow
@@ -287,7 +288,7 @@ class ModelAttempt:
         return decision
 
 
-def _costs(*models: TrainedModel | None) -> tuple[Mapping[str, Any], ...]:
+def _costs(*models: TrainedModel) -> tuple[Mapping[str, Any], ...]:
     return tuple(cost for model in models if (cost := getattr(model, "cost", None)))
 
 

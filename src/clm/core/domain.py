@@ -43,6 +43,11 @@ def past_name(feature: str, lag: int) -> str:
     return f"{feature}{_PAST}{lag}"
 
 
+def feature_of(name: str) -> str:
+    """The feature whose past a column holds; a feature itself where it holds none."""
+    return name.partition(_PAST)[0]
+
+
 def is_past(name: str) -> bool:
     """Whether a column holds a feature's past; its distribution is the feature's own."""
     return _PAST in name
