@@ -90,7 +90,8 @@ def drift_view(now: Anatomy, before: Anatomy, families: Families, top: int | Non
         "moved": float(np.abs(change).sum() / 2),
         "features": [
             {
-                "feature": names[i], "family": families.get(feature_of(names[i])), "share_change": float(change[i]),
+                "feature": names[i], "family": families.get(feature_of(names[i])),
+                "share_change": float(change[i]),
                 **{key: _known(names[i], now, new[key][i]) for key in new},
                 **{f"{key}_before": _known(names[i], before, old[key][i]) for key in old},
             }

@@ -81,8 +81,7 @@ class NeuralModel:
             return np.empty(0)
         windows = self._windows(matrix)
         answer = KEEPER.ask(self._sha256, self._raw, {"do": "predict"}, windows=windows)
-        forecast: FloatArray = answer.arrays["z"] * self._sigma(matrix)
-        return forecast
+        return answer.arrays["z"].astype(np.float64) * self._sigma(matrix)
 
     def contributions(self, df: pd.DataFrame) -> tuple[FloatArray, FloatMatrix]:
         """By integrated gradients: what is left over, and what is said of no move at all, is the base."""
@@ -92,8 +91,7 @@ class NeuralModel:
         parts: FloatMatrix = np.zeros(matrix.shape)
         for channel, places in enumerate(self._places):
             parts[:, places] = answer.arrays["parts"][:, channel] * sigma[:, None]
-        forecast = KEEPER.ask(self._sha256, self._raw, {"do": "predict"}, windows=windows).arrays["z"] * sigma
-        base: FloatArray = forecast - parts.sum(axis=1)
+        base: FloatArray = self.predict(df) - parts.sum(axis=1)
         return base, parts
 
     def to_bytes(self) -> bytes:
