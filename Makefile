@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+DEEP   := $(VENV)/.installed-deep
 
 # Two threads are slower than one here (OpenMP spin barriers); parallelism is processes.
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check audit serve bench bench-crash bench-promotion bench-replicas bench-service \
-  bench-peers bench-serving bench-swaps bench-triggers clean
+.PHONY: help demo test faults check audit serve bench bench-crash bench-fuzz bench-peers bench-promotion \
+  bench-replicas bench-service bench-serving bench-swaps bench-triggers clean
 
 help:
 	@echo "make demo    the seven steps on a simulated exchange"
@@ -22,12 +23,18 @@ help:
 	@echo "make bench   the benchmarks, each against a peer"
 	@echo "make bench-promotion   how often a promotion is luck, and how soon a better model is found"
 	@echo "make bench-crash       SIGKILL at every step, commit and file operation of a run"
+	@echo "make bench-fuzz        every operation of the API, asked rightly and wrongly, thousands of times"
 	@echo "make bench-replicas    two services on one PostgreSQL while a month goes by"
 	@echo "make bench-service     the API while models train; its memory after 10,000 requests and 100 runs"
 	@echo "make bench-serving     forecasts over HTTP against a constant route and a plain one around a model"
 	@echo "make bench-peers       the same beside MLServer, MLflow and BentoML, each installed on its own (4 GB)"
 	@echo "make bench-swaps       promotions to and fro under load: no answer fails, none mixes versions"
 	@echo "make bench-triggers    false alarms of the drift triggers, and how soon a break is noticed"
+
+# The tests train the neural models too; who only runs the demo or the service need not wait for PyTorch.
+$(DEEP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep]'
+	@touch $@
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -41,7 +48,7 @@ demo: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/clm serve
 
-test: $(STAMP)
+test: $(DEEP)
 	$(BIN)/pytest -q -n 2 --dist loadgroup -m "not faults"
 
 faults: $(STAMP)
@@ -76,6 +83,9 @@ bench-triggers: $(STAMP)
 
 bench-crash: $(STAMP)
 	$(BIN)/python -m benchmarks.crash
+
+bench-fuzz: $(STAMP)
+	$(BIN)/python -m benchmarks.fuzz
 
 bench-replicas: $(STAMP)
 	$(BIN)/python -m benchmarks.replicas

@@ -81,7 +81,8 @@ def _bentoml(bin_: Path, folder: Path, port: int) -> list[str]:
 
 PEERS = (
     Peer(
-        "MLServer", ("mlserver", "mlserver-xgboost"), _mlserver, "/v2/models/forecast/ready",
+        # Its workers do not start under uvloop 0.22.
+        "MLServer", ("mlserver", "mlserver-xgboost", "uvloop<0.22"), _mlserver, "/v2/models/forecast/ready",
         "/v2/models/forecast/infer",
         lambda row: {
             "inputs": [{"name": "x", "shape": [1, len(row)], "datatype": "FP32", "data": list(row)}]

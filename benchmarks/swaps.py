@@ -7,6 +7,7 @@ answer must be one version's as a whole: its name, its artifact, its forecast. E
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from benchmarks.asking import Connection
 from benchmarks.rehearsal import Stage, ended, serve, stage
 from clm.bootstrap import Application
 from clm.core.runs import RunRequest
@@ -30,29 +32,30 @@ _MODEL = "lightgbm"
 class Seen:
     """answers: (version, sha256, forecast) as answered; failed: what went wrong.
 
-    lags: seconds from a promotion to the first answer by it; seconds: each answer's.
+    lags: seconds from a promotion to the first answer by it; seconds: each answer's; lasted: all in all.
     """
 
     answers: set[tuple[str, str, float]] = field(default_factory=set)
     failed: list[str] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    lasted: float = 0.0
 
 
 def _ask(url: str, seen: Seen, over: threading.Event, per_second: float) -> None:
-    with httpx.Client(base_url=url, timeout=10) as client:
-        due = time.perf_counter()
-        while not over.is_set():
-            began = time.perf_counter()
-            try:
-                answer = client.get("/api/clm/predict", params={"model": _MODEL})
-                found = answer.raise_for_status().json()
-                seen.answers.add((found["version"], found["artifact_sha256"], found["forecast"]))
-            except (httpx.HTTPError, KeyError, ValueError) as error:
-                seen.failed.append(f"{type(error).__name__}: {error}")
-            seen.seconds.append(time.perf_counter() - began)
-            due += 1 / per_second
-            time.sleep(max(0.0, due - time.perf_counter()))
+    connection = Connection(url, f"/api/clm/predict?model={_MODEL}")
+    due = time.perf_counter()
+    while not over.is_set():
+        began = time.perf_counter()
+        try:
+            found = json.loads(connection.answer())
+            seen.answers.add((found["version"], found["artifact_sha256"], found["forecast"]))
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            seen.failed.append(f"{type(error).__name__}: {error}")
+            connection.renew()
+        seen.seconds.append(time.perf_counter() - began)
+        due += 1 / per_second
+        time.sleep(max(0.0, due - time.perf_counter()))
 
 
 def two_versions(application: Application, on: Stage) -> list[str]:
@@ -79,6 +82,7 @@ def swap(on: Stage, promotions: int, per_second: float = 200) -> tuple[Seen, set
         ]
         for thread in asking:
             thread.start()
+        began_asking = time.perf_counter()
         for number in range(1, promotions + 1):
             wanted = versions[number % 2]
             registry.promote(_MODEL, wanted)
@@ -89,6 +93,7 @@ def swap(on: Stage, promotions: int, per_second: float = 200) -> tuple[Seen, set
         over.set()
         for thread in asking:
             thread.join()
+        seen.lasted = time.perf_counter() - began_asking
         service.stop(60)
     return seen, known
 
@@ -120,7 +125,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, stage(Path(folder), models=(_MODEL,)) as on:
         seen, known = swap(on, given.promotions, given.per_second)
     wrong = mixed(seen, known)
-    answered = f"{len(seen.seconds):,} answers: {len(seen.failed)} failed, {len(wrong)} mixed"
+    pace = f"{len(seen.seconds):,} answers at {len(seen.seconds) / seen.lasted:.0f} a second"
+    answered = f"{pace}: {len(seen.failed)} failed, {len(wrong)} mixed"
     print(f"{given.promotions} promotions, {answered}")
     print(f"a promotion answers after {np.median(seen.lags):.2f} s (median), {max(seen.lags):.2f} s at most")
     print(f"an answer took {1e3 * np.quantile(seen.seconds, 0.5):.1f} ms (median), "

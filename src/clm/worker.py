@@ -23,7 +23,7 @@ from clm.settings import Settings
 from clm.telemetry import set_up_logging
 
 log = structlog.get_logger()
-_NICENESS = 10
+_NICENESS = 19
 
 
 def main() -> int:

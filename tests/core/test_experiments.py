@@ -68,7 +68,9 @@ class TestAPlan:
         assert refused.value.field == field
         assert refused.value.allowed
 
-    @pytest.mark.parametrize("caller", ["", "x" * 201, "two\nlines", "nul\0", "\ud800"])
+    @pytest.mark.parametrize(
+        "caller", ["", "x" * 201, "two\nlines", "nul\0", "\ud800", "\u202eback", "end\n"]
+    )
     def test_callers_who_cannot_be_kept_are_refused(self, caller: str) -> None:
         with pytest.raises(BadInput, match="1 to 200 printable characters"):
             check_caller(caller)

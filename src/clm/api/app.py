@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime
 from functools import partial
+from http import HTTPStatus
 from importlib.metadata import version
 
 import structlog
@@ -15,6 +16,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 
 from clm.api import clm_routes, health, login
 from clm.api.errors import problem, problem_of, problem_of_request
@@ -100,6 +102,8 @@ def create_app(application: Application) -> FastAPI:
     )
     app.state.clm = application
     app.include_router(clm_routes.router)
+    # Before Swagger's: routes are looked for one after the other, and forecasts are asked for most.
+    app.router.routes.insert(0, app.router.routes.pop())
     app.add_api_route("/", _docs, include_in_schema=False)
     app.include_router(health.router)
     app.include_router(login.router)
@@ -118,7 +122,10 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_problem(request: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, str(error.detail), headers=error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = _methods(request)
+        return problem(error.status_code, str(error.detail), headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def request_problem(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -127,6 +134,17 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(ClmError)
     async def ours(request: Request, error: ClmError) -> JSONResponse:
         return problem_of(error)
+
+
+def _methods(request: Request) -> str:
+    """All methods of a path; the framework names those of the first route that has it."""
+    scope, routes = request.scope, request.app.router.routes
+    taken = [
+        method
+        for method in ("GET", "POST", "DELETE")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return ", ".join(taken)
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:

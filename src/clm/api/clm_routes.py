@@ -13,7 +13,8 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from clm.api import experiments, explain, predict, schemas, version_schemas
 from clm.api.application import application, default_application
-from clm.api.route import ProblemRoute, documented_problem, needs
+from clm.api.parameters import RunId, Version
+from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem, needs
 from clm.bootstrap import Application
 from clm.core import plugins
 from clm.core.access import Role
@@ -26,8 +27,6 @@ from clm.core.wire import alert_view, artifact_view, audit_view, jsonable, run_v
 __all__ = ["application", "default_application", "get_clm_instance", "router"]
 
 _BUSY = documented_problem("a run is in progress; `run_id` names it", schemas.IN_PROGRESS)
-_UNREADABLE = documented_problem("the body cannot be decoded", schemas.UNREADABLE)
-_BAD_EXCHANGE = documented_problem("the exchange's answer makes no sense", schemas.BAD_EXCHANGE)
 _UNFIT = documented_problem("the version is not fit for it, or another one came first", schemas.UNFIT)
 
 _routes = APIRouter(
@@ -52,10 +51,6 @@ Symbol = Annotated[
 ]
 Interval = Annotated[str | None, Query(description="candle length; default: the configured", examples=["1h"])]
 ModelTypeName = Annotated[str, Path(description="xgboost, lightgbm, …", examples=["xgboost"])]
-#: What names made here are made of; nothing else needs to be looked up.
-_NAME = r"^[A-Za-z0-9_.-]+$"
-Version = Annotated[str, Path(max_length=100, pattern=_NAME, examples=["v20241231_000000"])]
-RunId = Annotated[str, Path(max_length=40, pattern=_NAME, examples=["r20241231_000000_1f3a"])]
 DecisionId = Annotated[int, Path(description="as `GET /decisions` lists it", examples=[12])]
 ModelFilter = Annotated[str | None, Query(description="one model type; default: all", examples=["xgboost"])]
 Limit = Annotated[int, Query(ge=1, le=500)]
@@ -65,7 +60,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
     "/retrain",
     status_code=202,
     response_model=schemas.RetrainStarted,
-    responses={400: _UNREADABLE, 409: _BUSY},
+    responses={409: _BUSY},
     openapi_extra=needs(Role.OPERATE),
 )
 def retrain(app: App, body: schemas.RetrainRequest | None = None) -> dict[str, str]:
@@ -108,7 +103,7 @@ def models(app: App, symbol: Symbol = None, interval: Interval = None) -> dict[s
 
 @_routes.get(
     "/triggers",
-    responses={200: {"content": {"application/json": {"example": schemas.TRIGGERS}}}, 502: _BAD_EXCHANGE},
+    responses={200: {"content": {"application/json": {"example": schemas.TRIGGERS}}}, 502: BAD_EXCHANGE},
 )
 def triggers(app: App, symbol: Symbol = None, interval: Interval = None) -> dict[str, str | None]:
     """Why each model type should be retrained now; null: no need. Asks the exchange for its time."""
@@ -208,7 +203,7 @@ def explain_decision(decision_id: DecisionId, app: App) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@_routes.get("/shadow", response_model=list[schemas.StandingView], responses={502: _BAD_EXCHANGE})
+@_routes.get("/shadow", response_model=list[schemas.StandingView], responses={502: BAD_EXCHANGE})
 def shadow(app: App, symbol: Symbol = None, interval: Interval = None) -> list[dict[str, Any]]:
     """Champions, challengers with their evidence E and what they still need, and the guard.
 
@@ -236,7 +231,7 @@ def trials(
     responses={
         404: documented_problem("no such version", schemas.NOT_FOUND),
         409: _UNFIT,
-        502: _BAD_EXCHANGE,
+        502: BAD_EXCHANGE,
     },
     openapi_extra=needs(Role.ADMIN),
 )
@@ -260,7 +255,7 @@ def promote(
     responses={
         404: documented_problem("nothing to roll back to", schemas.NOT_FOUND),
         409: _UNFIT,
-        502: _BAD_EXCHANGE,
+        502: BAD_EXCHANGE,
     },
     openapi_extra=needs(Role.OPERATE),
 )
@@ -295,8 +290,8 @@ def _run(run: Run) -> dict[str, Any]:
 
 
 _routes.include_router(experiments.router)
-#: Forecasts first: they are asked for far more often than all the rest together.
-router = APIRouter(prefix="/api/clm")
-router.include_router(predict.router)
 _routes.include_router(explain.router)
+#: Forecasts first, and not below another router, where each look for a route costs as much as a forecast:
+#: they are asked for far more often than all the rest together.
+router = predict.router
 router.include_router(_routes)

@@ -103,5 +103,6 @@ def problem_of_request(error: RequestValidationError) -> JSONResponse:
 def _plain(value: object) -> Any:
     try:
         return jsonable(value)
-    except TypeError:
+    except (TypeError, ValueError):
+        # Of a kind, or so far off, that JSON has no form for it.
         return repr(value)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from clm.api import schemas
 from clm.api.access import CALLER
 from clm.api.application import application
-from clm.api.route import ProblemRoute, documented_problem, needs
+from clm.api.parameters import ExperimentId, VersionName
+from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem, needs
 from clm.bootstrap import Application
+from clm.core import plugins
 from clm.core.access import Role
-from clm.core.experiments import Experiment
+from clm.core.experiments import LEAST_ALPHA, LONGEST, Experiment
 
 router = APIRouter(route_class=ProblemRoute)
 App = Annotated[Application, Depends(application)]
-ExperimentId = Annotated[str, Path(examples=["x20241231_000000_1f3a9c"])]
 
 _OPEN = {
     "type": "urn:clm:error:experiment-open",
@@ -43,6 +44,12 @@ _NONE = documented_problem(
     },
 )
 
+_ASKED: dict[int | str, dict[str, Any]] = {404: _NONE, 502: BAD_EXCHANGE}
+#: Told here; whoever plans experiments looks, and says what is allowed.
+_SHARE: dict[str, Any] = {"minimum": 0, "maximum": 1}
+_CHANCE: dict[str, Any] = {"minimum": LEAST_ALPHA, "exclusiveMaximum": 0.5}
+_DAYS: dict[str, Any] = {"exclusiveMinimum": 0, "maximum": LONGEST.days}
+
 
 class ExperimentRequest(BaseModel):
     """Two versions to set against each other. Of `end` and `days` exactly one is given."""
@@ -56,14 +63,16 @@ class ExperimentRequest(BaseModel):
         },
     )
     model_type: str = Field(examples=["lightgbm"])
-    versions: tuple[str, str] = Field(description="A, then B")
+    versions: tuple[VersionName, VersionName] = Field(description="A, then B")
     symbol: str | None = Field(None, description="null: the first configured")
     interval: str | None = Field(None, description="null: the configured")
-    split: float = Field(0.5, description="share of callers that get B, 0 to 1")
-    alpha: float = Field(0.05, description="chance that equals are ever called unequal")
+    split: float = Field(0.5, description="share of callers that get B, 0 to 1", json_schema_extra=_SHARE)
+    alpha: float = Field(
+        0.05, description="chance that equals are ever called unequal", json_schema_extra=_CHANCE
+    )
     start: AwareDatetime | None = Field(None, description="null: now, by the exchange's clock")
     end: AwareDatetime | None = Field(None, description="when it ends at the latest")
-    days: float | None = Field(None, description="the same, from the start on")
+    days: float | None = Field(None, description="the same, from the start on", json_schema_extra=_DAYS)
 
 
 class ExperimentView(BaseModel):
@@ -114,6 +123,7 @@ class ExperimentView(BaseModel):
     responses={
         404: documented_problem("no such version", schemas.NOT_FOUND),
         409: documented_problem("one is open, or an arm cannot forecast or is not certified", _OPEN),
+        502: BAD_EXCHANGE,
     },
     openapi_extra=needs(Role.OPERATE),
 )
@@ -129,7 +139,7 @@ def start_experiment(body: ExperimentRequest, app: App, request: Request) -> dic
     return _shown(app, made)
 
 
-@router.get("/experiments", response_model=list[ExperimentView])
+@router.get("/experiments", response_model=list[ExperimentView], responses={502: BAD_EXCHANGE})
 def experiments(
     app: App,
     model: Annotated[str | None, Query(description="one model type; default: all")] = None,
@@ -138,11 +148,13 @@ def experiments(
     limit: Annotated[int, Query(ge=1, le=500)] = 20,
 ) -> list[dict[str, Any]]:
     """Experiments, newest first, of all series unless one is named."""
-    series = app.find_series(symbol, interval) if symbol or interval else None
+    if model is not None:
+        plugins.require_known_model_type(model)
+    series = app.find_series(symbol, interval) if (symbol, interval) != (None, None) else None
     return [_shown(app, experiment) for experiment in app.experiments.store.recent(limit, series, model)]
 
 
-@router.get("/experiments/{experiment_id}", response_model=ExperimentView, responses={404: _NONE})
+@router.get("/experiments/{experiment_id}", response_model=ExperimentView, responses=_ASKED)
 def experiment(
     experiment_id: ExperimentId,
     app: App,
@@ -162,7 +174,7 @@ def experiment(
 @router.post(
     "/experiments/{experiment_id}/stop",
     response_model=ExperimentView,
-    responses={404: _NONE, 409: documented_problem("it has ended", _OVER)},
+    responses={**_ASKED, 409: documented_problem("it has ended", _OVER)},
     openapi_extra=needs(Role.OPERATE),
 )
 def stop_experiment(experiment_id: ExperimentId, app: App, request: Request) -> dict[str, Any]:

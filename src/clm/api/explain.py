@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, Path, Query
 from clm.api import schemas
 from clm.api.application import application
 from clm.api.explain_schemas import ExplanationView
-from clm.api.route import ProblemRoute, documented_problem
+from clm.api.parameters import VersionAsked
+from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem
 from clm.bootstrap import Application
 from clm.core import plugins
 from clm.core.wire import jsonable
@@ -22,7 +23,6 @@ _CANNOT = {
     "status": 409,
     "detail": "sklearn_ridge v20241231_000000 of BTCUSDT 1h cannot say what its forecasts are made of: …",
 }
-VersionName = Annotated[str | None, Query(examples=["v20241231_000000"])]
 
 
 @router.get(
@@ -31,6 +31,7 @@ VersionName = Annotated[str | None, Query(examples=["v20241231_000000"])]
     responses={
         404: documented_problem("no champion, or no such version", schemas.NOT_FOUND),
         409: documented_problem("the family, or the version, cannot be explained", _CANNOT),
+        502: BAD_EXCHANGE,
     },
 )
 def explain(
@@ -39,8 +40,8 @@ def explain(
     symbol: Annotated[str | None, Query(examples=["BTCUSDT"])] = None,
     interval: Annotated[str | None, Query(examples=["1h"])] = None,
     top: Annotated[int | None, Query(ge=1, description="features listed; default: all")] = None,
-    version: VersionName = None,
-    against: VersionName = None,
+    version: VersionAsked = None,
+    against: VersionAsked = None,
 ) -> Any:
     """What the champion's newest forecast is made of, what it listens to, and what changed.
 

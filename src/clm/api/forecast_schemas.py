@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from clm.core.experiments import CALLER, LONGEST_CALLER
+
+Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Candle(BaseModel):
     """A closed candle of your own."""
 
     open_time: AwareDatetime
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-    quote_volume: float
-    taker_buy_base: float
+    open: Price
+    high: Price
+    low: Price
+    close: Price
+    volume: Amount
+    quote_volume: Amount
+    taker_buy_base: Amount
     trades: int = Field(ge=0, lt=2**53)
 
 
@@ -26,11 +31,13 @@ class ForecastRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     symbol: str | None = Field(None, examples=["BTCUSDT"])
-    symbols: list[str] | None = Field(None, max_length=1000, examples=[None])
+    symbols: list[str] | None = Field(None, min_length=1, max_length=1000, examples=[None])
     interval: str | None = Field(None, examples=["1h"])
     model: str | None = Field(None, examples=["lightgbm"])
-    candles: list[Candle] | None = Field(None, max_length=5000, examples=[None])
-    caller: str | None = Field(None, max_length=200, examples=["bot-7"])
+    candles: list[Candle] | None = Field(None, min_length=2, max_length=5000, examples=[None])
+    caller: str | None = Field(
+        None, min_length=1, max_length=LONGEST_CALLER, pattern=CALLER, examples=["bot-7"]
+    )
 
 
 class ForecastView(BaseModel):

@@ -194,7 +194,11 @@ def ready(request: Request) -> JSONResponse:
     """The service can do its work: each thing it needs, with a sentence; strangers hear the status alone."""
     checks = readiness_of(request.scope).look()
     keeper = doorkeeper_of(request.scope)
-    caller = keeper.identify(request) if checks["database"].ok else keeper.identify_offline(request)
+    try:
+        caller = keeper.identify(request) if checks["database"].ok else keeper.identify_offline(request)
+    except ClmError:
+        # It has gone away since it was looked at.
+        caller = keeper.identify_offline(request)
     well = all(check.ok for check in checks.values())
     answer: dict[str, Any] = {"status": "ready" if well else "not ready"}
     if caller.may(Role.READ):

@@ -15,35 +15,73 @@ from clm.bootstrap import Application
 from clm.core import plugins
 from clm.core.ensembles import ENSEMBLE
 
-#: Operation → link → the operation it leads to and where that one's parameters are found.
-LINKS: Mapping[tuple[str, str], Mapping[str, tuple[tuple[str, str], Mapping[str, str]]]] = {
-    ("post", "/api/clm/retrain"): {
-        "run": (("get", "/api/clm/runs/{run_id}"), {"run_id": "$response.body#/run_id"}),
-        "cancel": (("post", "/api/clm/runs/{run_id}/cancel"), {"run_id": "$response.body#/run_id"}),
-    },
-    ("get", "/api/clm/runs"): {
-        "run": (("get", "/api/clm/runs/{run_id}"), {"run_id": "$response.body#/0/run_id"}),
-        "cancel": (("post", "/api/clm/runs/{run_id}/cancel"), {"run_id": "$response.body#/0/run_id"}),
-    },
-    ("get", "/api/clm/history/{model_type}"): {
-        "promote": (
-            ("post", "/api/clm/promote/{model_type}/{version}"),
-            {"model_type": "$response.body#/model_type", "version": "$response.body#/versions/0/version"},
-        ),
-        "roll_back": (
-            ("post", "/api/clm/rollback/{model_type}"), {"model_type": "$response.body#/model_type"}
-        ),
-    },
-    ("post", "/api/clm/promote/{model_type}/{version}"): {
-        "roll_back": (
-            ("post", "/api/clm/rollback/{model_type}"), {"model_type": "$response.body#/model_type"}
-        ),
-        "history": (("get", "/api/clm/history/{model_type}"), {"model_type": "$response.body#/model_type"}),
-    },
-    ("get", "/api/clm/decisions"): {
-        "decision": (("get", "/api/clm/decisions/{decision_id}"), {"decision_id": "$response.body#/0/id"}),
-    },
+Operation = tuple[str, str]
+#: The operation a link leads to, where its parameters are found, and where its body is, if it takes one.
+Link = tuple[Operation, Mapping[str, str], Mapping[str, Any] | None]
+
+_RUN, _EXPERIMENT = "/api/clm/runs/{run_id}", "/api/clm/experiments/{experiment_id}"
+_HISTORY, _DECISION = "/api/clm/history/{model_type}", "/api/clm/decisions/{decision_id}"
+_PROMOTE, _ROLLBACK = "/api/clm/promote/{model_type}/{version}", "/api/clm/rollback/{model_type}"
+_EXPLAIN = "/api/clm/explain/{model_type}"
+
+
+def _to(method: str, path: str, _body: Mapping[str, Any] | None = None, /, **parameters: str) -> Link:
+    """parameters: name → JSON pointer into the answer."""
+    found = {name: f"$response.body#/{pointer}" for name, pointer in parameters.items()}
+    return (method, path), found, _body
+
+
+def _runs(pointer: str) -> Mapping[str, Link]:
+    return {"run": _to("get", _RUN, run_id=pointer), "cancel": _to("post", f"{_RUN}/cancel", run_id=pointer)}
+
+
+def _experiments(pointer: str) -> Mapping[str, Link]:
+    return {
+        "experiment": _to("get", _EXPERIMENT, experiment_id=pointer),
+        "stop": _to("post", f"{_EXPERIMENT}/stop", experiment_id=pointer),
+    }
+
+
+#: Where an answer names what it is about: a history of versions, and one version.
+_NEWEST = {
+    "model_type": "model_type", "symbol": "versions/0/symbol", "interval": "versions/0/interval",
 }  # fmt: skip
+_VERSION = {"model_type": "model_type", "symbol": "symbol", "interval": "interval"}
+#: The two newest versions, a week long.
+_COMPARISON = {
+    "model_type": "$response.body#/model_type",
+    "versions": ["$response.body#/versions/0/version", "$response.body#/versions/1/version"],
+    "symbol": "$response.body#/versions/0/symbol", "interval": "$response.body#/versions/0/interval",
+    "split": 0.5, "alpha": 0.05, "start": None, "end": None, "days": 7,
+}  # fmt: skip
+#: What can be asked with an answer in hand: operation → name of the link → the link.
+LINKS: Mapping[Operation, Mapping[str, Link]] = {
+    ("post", "/api/clm/retrain"): _runs("run_id"),
+    ("get", "/api/clm/runs"): _runs("0/run_id"),
+    ("get", "/api/clm/status"): _runs("run_id"),
+    ("post", f"{_RUN}/cancel"): {"run": _to("get", _RUN, run_id="run_id")},
+    ("get", _HISTORY): {
+        "promote": _to("post", _PROMOTE, **_NEWEST, version="versions/0/version"),
+        "explain": _to("get", _EXPLAIN, **_NEWEST, version="versions/0/version"),
+        "roll_back": _to("post", _ROLLBACK, **_NEWEST),
+        "compare": _to("post", "/api/clm/experiments", _COMPARISON),
+    },
+    ("post", _PROMOTE): {
+        "roll_back": _to("post", _ROLLBACK, **_VERSION),
+        "history": _to("get", _HISTORY, **_VERSION),
+        "explain": _to("get", _EXPLAIN, **_VERSION),
+    },
+    ("post", _ROLLBACK): {"history": _to("get", _HISTORY, **_VERSION)},
+    ("get", "/api/clm/shadow"): {
+        "history": _to("get", _HISTORY, model_type="0/model_type", symbol="0/symbol", interval="0/interval"),
+    },
+    ("get", "/api/clm/trials"): {"history": _to("get", _HISTORY, model_type="0/model_type")},
+    ("get", "/api/clm/decisions"): {"decision": _to("get", _DECISION, decision_id="0/id")},
+    ("get", "/api/clm/experiments"): _experiments("0/experiment_id"),
+    ("post", "/api/clm/experiments"): _experiments("experiment_id"),
+    ("get", _EXPERIMENT): {"stop": _to("post", f"{_EXPERIMENT}/stop", experiment_id="experiment_id")},
+    ("post", f"{_EXPERIMENT}/stop"): {"experiment": _to("get", _EXPERIMENT, experiment_id="experiment_id")},
+}
 
 
 def tell_of(app: FastAPI, application: Application) -> None:
@@ -75,9 +113,9 @@ def described(general: Mapping[str, Any], application: Application) -> dict[str,
                 _limit(parameter, here)
     bodies = document["components"]["schemas"]
     _limit_items(bodies["RetrainRequest"], models=list(plugins.trainable_model_types()), symbols=symbols)
-    asked = bodies["ForecastRequest"]["properties"]
-    for name, values in {"symbol": symbols, "interval": intervals, "model": forecasters}.items():
-        _text_of(asked[name])["enum"] = values
+    one = {"symbol": symbols, "interval": intervals}
+    _limit_fields(bodies["ForecastRequest"], **one, model=forecasters)
+    _limit_fields(bodies["ExperimentRequest"], **one, model_type=list(application.models))
     _limit_items(bodies["ForecastRequest"], symbols=symbols)
     for (method, path), links in LINKS.items():
         _link(document["paths"], document["paths"][path][method], links)
@@ -100,20 +138,25 @@ def _limit_items(body: dict[str, Any], **known: Sequence[str]) -> None:
         items["enum"] = list(values)
 
 
+def _limit_fields(body: dict[str, Any], **known: Sequence[str]) -> None:
+    for name, values in known.items():
+        field = body["properties"][name]
+        (_text_of(field) if "anyOf" in field else field)["enum"] = list(values)
+
+
 def _text_of(schema: dict[str, Any]) -> dict[str, Any]:
     """Of a schema that allows null, the part that does not."""
     found: dict[str, Any] = next(one for one in schema["anyOf"] if one["type"] != "null")
     return found
 
 
-def _link(
-    paths: Mapping[str, Any],
-    operation: dict[str, Any],
-    links: Mapping[str, tuple[tuple[str, str], Mapping[str, str]]],
-) -> None:
+def _link(paths: Mapping[str, Any], operation: dict[str, Any], links: Mapping[str, Link]) -> None:
     answers = operation["responses"]
-    good = answers.get("202", answers.get("200"))
+    good = next(answers[status] for status in ("201", "202", "200") if status in answers)
     good["links"] = {
-        name: {"operationId": paths[path][method]["operationId"], "parameters": dict(parameters)}
-        for name, ((method, path), parameters) in links.items()
-    }
+        name: {
+            "operationId": paths[path][method]["operationId"], "parameters": dict(parameters),
+            **({} if body is None else {"requestBody": dict(body)}),
+        }
+        for name, ((method, path), parameters, body) in links.items()
+    }  # fmt: skip

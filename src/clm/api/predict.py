@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
-from clm.api import forecast_schemas
+from clm.api import forecast_schemas, schemas
 from clm.api.application import application, application_of
-from clm.api.route import ProblemRoute, needs
+from clm.api.route import ProblemRoute, ReadByHand, documented_problem, needs
 from clm.bootstrap import Application
 from clm.core.access import Role
-from clm.core.experiments import LONGEST_CALLER
+from clm.core.errors import BadInput
+from clm.core.experiments import CALLER, LONGEST_CALLER
 
-router = APIRouter(route_class=ProblemRoute, tags=["forecasts"])
+router = APIRouter(prefix="/api/clm", route_class=ProblemRoute)
 
 
 App = Annotated[Application, Depends(application)]
@@ -28,7 +30,8 @@ _ONE_OR_SEVERAL: dict[int | str, dict[str, Any]] = {
     200: {
         "model": forecast_schemas.ForecastView | forecast_schemas.ForecastsView,
         "description": "one answer, or `answers` in the order of `symbols`",
-    }
+    },
+    404: documented_problem("no champion that could forecast from candles of your own", schemas.NOT_FOUND),
 }
 
 
@@ -41,20 +44,25 @@ def _asked(name: str, description: str, example: str, **schema: Any) -> dict[str
     }  # fmt: skip
 
 
+_CALLER = {"minLength": 1, "maxLength": LONGEST_CALLER, "pattern": CALLER}
 #: Told here, read by hand: the framework's own way would cost more than the forecast.
 _PARAMETERS = [
     _asked("symbol", "configured symbol; default: the first", "BTCUSDT"),
     _asked("interval", "candle length; default: the configured", "1h"),
     _asked("model", "a model type or `ensemble`; default: the ensemble, where there is one", "lightgbm"),
-    _asked("caller", "who asks, for a running experiment", "bot-7", maxLength=LONGEST_CALLER),
+    _asked(
+        "caller",
+        "who asks, for a running experiment",
+        "bot-7",
+        minLength=1,
+        maxLength=LONGEST_CALLER,
+        pattern=CALLER,
+    ),
 ]
+_TAGS: list[str | Enum] = ["forecasts"]
 _SECURITY: list[dict[str, list[str]]] = [{"APIKeyHeader": []}, {"HTTPBearer": []}]
 
 
-@router.get(
-    "/predict", response_class=Response, responses=_ANSWER,
-    openapi_extra={"parameters": _PARAMETERS, "security": _SECURITY},
-)  # fmt: skip
 async def latest(request: Request) -> Response:
     """The champion's forecast of the candle after the newest closed one.
 
@@ -73,13 +81,19 @@ async def latest(request: Request) -> Response:
     return _spoken(await run_in_threadpool(answers.answer, series, model, caller=caller))
 
 
+router.add_api_route(
+    "/predict", latest, response_class=Response, responses=_ANSWER, route_class_override=ReadByHand,
+    openapi_extra={"parameters": _PARAMETERS, "security": _SECURITY}, tags=_TAGS,
+)  # fmt: skip
+
+
 def _spoken(found: Any) -> Response:
-    return Response(to_json(found), media_type="application/json")
+    return Response(to_json(found, inf_nan_mode="null"), media_type="application/json")
 
 
 @router.post(
     "/predict", response_class=Response, openapi_extra={**needs(Role.READ), "security": _SECURITY},
-    responses=_ONE_OR_SEVERAL,
+    responses=_ONE_OR_SEVERAL, tags=_TAGS,
 )  # fmt: skip
 def predict(app: App, body: forecast_schemas.ForecastRequest) -> Response:
     """The same with a body: for several symbols at once, or from candles of your own.
@@ -88,6 +102,9 @@ def predict(app: App, body: forecast_schemas.ForecastRequest) -> Response:
     their forecast is computed and not stored.
     """
     found: Any
+    if body.symbols is not None and (body.symbol is not None or body.candles is not None):
+        other = "symbol" if body.symbol is not None else "candles"
+        raise BadInput(f"symbols, {other}", body.symbols, "one of the two")
     if body.symbols is not None:
         every = [app.find_series(symbol, body.interval) for symbol in body.symbols]
         found = {"answers": [app.forecasts.answer(one, body.model, caller=body.caller) for one in every]}
@@ -100,7 +117,10 @@ def predict(app: App, body: forecast_schemas.ForecastRequest) -> Response:
     return _spoken(found)
 
 
-@router.get("/ensemble", response_model=forecast_schemas.EnsembleView, openapi_extra={"security": _SECURITY})
+@router.get(
+    "/ensemble", response_model=forecast_schemas.EnsembleView, openapi_extra={"security": _SECURITY},
+    tags=_TAGS,
+)  # fmt: skip
 def ensemble(
     app: App,
     symbol: Annotated[str | None, Query(examples=["BTCUSDT"])] = None,

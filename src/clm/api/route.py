@@ -34,6 +34,10 @@ def needs(role: Role) -> dict[str, Any]:
     return {_ROLE: str(role)}
 
 
+#: Of a route that asks the exchange.
+BAD_EXCHANGE = documented_problem("the exchange's answer makes no sense", schemas.BAD_EXCHANGE)
+
+
 class ProblemRoute(APIRoute):
     """Stands behind the gate, asks for its role before it reads anything, answers problem documents.
 
@@ -57,8 +61,11 @@ class ProblemRoute(APIRoute):
         await Gate(super().handle)(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
+        return self._guarded(super().get_route_handler())
 
+    def _guarded(
+        self, answer: Callable[[Request], Coroutine[Any, Any, Response]]
+    ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         async def handler(request: Request) -> Response:
             try:
                 caller = request.scope[CALLER]
@@ -76,8 +83,20 @@ class ProblemRoute(APIRoute):
         return handler
 
 
+class ReadByHand(ProblemRoute):
+    """Whose endpoint takes the request as it is and answers a response: the framework's reading costs more
+    than a forecast.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return self._guarded(self.endpoint)
+
+
 def _refusals(reads: bool) -> dict[int | str, dict[str, Any]]:
     found: dict[int | str, dict[str, Any]] = {
+        400: documented_problem(
+            "the Host header names another service, or the body cannot be decoded", schemas.UNKNOWN_HOST
+        ),
         401: documented_problem("a key is needed; says with which role", schemas.NO_KEY),
         403: documented_problem("the key's role does not cover this", schemas.WRONG_ROLE),
         422: documented_problem("a field is wrong; says which, and what is allowed", schemas.WRONG_FIELD),

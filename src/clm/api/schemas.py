@@ -96,11 +96,11 @@ AWAY = {
     "status": 503,
     "detail": "the database sqlite:///clm.db did not answer: database is locked",
 }
-UNREADABLE = {
-    "type": "about:blank",
+UNKNOWN_HOST = {
+    "type": "urn:clm:error:unknown-host",
     "title": "Bad Request",
     "status": 400,
-    "detail": "There was an error parsing the body",
+    "detail": "this service does not answer to the name in the Host header; CLM_ALLOWED_HOSTS lists more",
 }
 BAD_EXCHANGE = {
     "type": "urn:clm:error:exchange-rejected",

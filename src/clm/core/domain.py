@@ -297,11 +297,14 @@ class RetrainReport:
 
 
 def utc(moment: datetime | pd.Timestamp) -> datetime:
-    """`moment` as a plain aware datetime in UTC. Raises BadInput for a naive one."""
+    """`moment` as a plain aware datetime in UTC. Raises BadInput for a naive one, and one before year 1."""
     if moment.tzinfo is None:
         raise BadInput("time", moment.isoformat(), "a time with a timezone, such as 2024-12-31T00:00:00Z")
     plain = moment.to_pydatetime(warn=False) if isinstance(moment, pd.Timestamp) else moment
-    return plain.astimezone(UTC)
+    try:
+        return plain.astimezone(UTC)
+    except OverflowError as exc:
+        raise BadInput("time", moment.isoformat(), "a time within the years 1 to 9999 of UTC") from exc
 
 
 def version_name(moment: datetime, taken: frozenset[str] = frozenset()) -> str:

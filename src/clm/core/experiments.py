@@ -6,6 +6,7 @@ is weighed is what both arms forecast in shadow, candle by candle; who was serve
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,7 +20,12 @@ from clm.core.errors import BadInput
 #: Both directions are weighed, so each needs twice the evidence.
 DIRECTIONS = 2
 LONGEST = timedelta(days=3653)
+#: Evidence of two over this can still be reached, and be told in JSON.
+LEAST_ALPHA = 1e-9
 LONGEST_CALLER = 200
+#: What a caller's name is made of, to Python and to JSON Schema, whatever the edition of Unicode: anything
+#: but controls, line ends and what turns the direction of reading.
+CALLER = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]+$"
 
 
 class Arm(StrEnum):
@@ -112,7 +118,9 @@ def arm_drawn(experiment: Experiment, caller: str) -> Arm:
 
 def check_caller(caller: str) -> str:
     """`caller` where it can be kept. Raises BadInput."""
-    if not (0 < len(caller) <= LONGEST_CALLER and caller.isprintable()):
+    fits = 0 < len(caller) <= LONGEST_CALLER and re.fullmatch(CALLER, caller)
+    # Half a surrogate pair is no character: no database takes it.
+    if not fits or any("\ud800" <= letter <= "\udfff" for letter in caller):
         raise BadInput("caller", caller[:50], f"1 to {LONGEST_CALLER} printable characters")
     return caller
 
@@ -139,8 +147,8 @@ def planned(
         raise BadInput("versions", list(versions), "two different versions")
     if not 0 <= split <= 1:
         raise BadInput("split", split, "a share from 0 to 1: of the callers that get the second version")
-    if not 0 < alpha < 0.5:
-        raise BadInput("alpha", alpha, "a probability above 0 and below 0.5")
+    if not LEAST_ALPHA <= alpha < 0.5:
+        raise BadInput("alpha", alpha, f"a probability above 0 (from {LEAST_ALPHA:g} on) and below 0.5")
     if (end is None) == (days is None):
         raise BadInput("end, days", (end, days), "one of the two")
     if days is not None and not 0 < days <= LONGEST.days:

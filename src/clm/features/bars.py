@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import pandas as pd
@@ -61,7 +61,7 @@ class Bars:
     @cached_property
     def r(self) -> FloatArray:
         """Log return of each candle, close to close; 0 for the first."""
-        return self.change(1)
+        return self.changes(1)
 
     @cached_property
     def r2(self) -> FloatArray:
@@ -99,7 +99,11 @@ class Bars:
         return logs
 
     def change(self, k: int) -> FloatArray:
-        """Log return over k candles; 0 for the first k."""
+        """Log return over the last k candles; 0 for the first k."""
+        return self.changes(k)
+
+    def changes(self, k: int) -> FloatArray:
+        """The same as a series, for what is put into a window."""
         out = np.zeros(len(self.close))
         out[k:] = self.log_close[k:] - self.log_close[:-k]
         return out
@@ -197,8 +201,10 @@ def rolling_mean(values: FloatArray, n: int) -> FloatArray:
 
 
 def ratio(a: FloatArray, b: FloatArray, neutral: float = 0.0) -> FloatArray:
-    """a/b, `neutral` where b is zero."""
-    out = np.full(max(len(a), len(b)), neutral)
+    """a/b, `neutral` where b is zero; of series, or of single numbers where only the newest is wanted."""
+    if _single(a, b):
+        return a / b if b > 0 else cast(FloatArray, np.float64(neutral))
+    out = np.full(max(np.size(a), np.size(b)), neutral)
     np.divide(a, b, out=out, where=b > 0)
     return out
 
@@ -208,9 +214,17 @@ def log_ratio(a: FloatArray, b: FloatArray) -> FloatArray:
 
     Scale-free, and bounded below where a candle saw no trade at all.
     """
-    out = np.ones(max(len(a), len(b)))
+    if _single(a, b):
+        scaled: FloatArray = (a + 1e-3 * b) / (1.001 * b) if b > 0 else cast(FloatArray, np.float64(1.0))
+        return np.log(scaled)
+    out = np.ones(max(np.size(a), np.size(b)))
     np.divide(a + 1e-3 * b, 1.001 * b, out=out, where=b > 0)
     return np.log(out)
+
+
+def _single(a: object, b: object) -> bool:
+    """Whether both are numbers, as `clm.features.newest` has them in the place of series."""
+    return isinstance(a, float) and isinstance(b, float)
 
 
 def check(df: pd.DataFrame) -> None:

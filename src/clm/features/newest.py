@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from math import sqrt
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,41 +22,44 @@ from clm.features.feature import Feature
 
 
 class Newest(Bars):
-    """Bars whose windows end at the last candle: arrays of shape (1,), beside series of full length.
+    """Bars whose windows end at the last candle: single numbers, beside series of full length.
 
-    Elementwise arithmetic broadcasts the two; the last value of the result is the newest candle's.
+    Elementwise arithmetic takes the two together; the last value of the result is the newest candle's.
     """
 
-    def window(self, values: FloatArray, n: int) -> FloatArray:
-        return np.add.reduce(values[-n:], keepdims=True) / n
+    def change(self, k: int) -> Any:
+        return self.log_close[-1] - self.log_close[-1 - k]
 
-    def decayed(self, values: FloatArray, decay: float, n: int) -> FloatArray:
+    def window(self, values: FloatArray, n: int) -> Any:
+        return np.add.reduce(values[-n:]) / n
+
+    def decayed(self, values: FloatArray, decay: float, n: int) -> Any:
         weights = _weights(decay, n)
-        return np.array([values[-n:] @ weights])
+        return values[-n:] @ weights
 
-    def largest(self, values: FloatArray, n: int) -> FloatArray:
-        return np.maximum.reduce(values[-n:], keepdims=True)
+    def largest(self, values: FloatArray, n: int) -> Any:
+        return np.maximum.reduce(values[-n:])
 
-    def lowest(self, n: int) -> FloatArray:
-        return np.minimum.reduce(self.low[-n:], keepdims=True)
+    def lowest(self, n: int) -> Any:
+        return np.minimum.reduce(self.low[-n:])
 
-    def slope(self, n: int) -> FloatArray:
-        return np.array([(self.log_close[-n:] - self.log_close[0]) @ _slope_weights(n)])
+    def slope(self, n: int) -> Any:
+        return (self.log_close[-n:] - self.log_close[0]) @ _slope_weights(n)
 
-    def aroon(self, n: int) -> FloatArray:
+    def aroon(self, n: int) -> Any:
         # Of equal extremes the latest counts, as in TA-Lib.
         since_high, since_low = self.high[: -n - 2 : -1].argmax(), self.low[: -n - 2 : -1].argmin()
-        return np.array([100.0 * (since_low - since_high) / n])
+        return np.float64(100.0 * (since_low - since_high) / n)
 
-    def correlation(self, a: FloatArray, b: FloatArray, n: int) -> FloatArray:
+    def correlation(self, a: FloatArray, b: FloatArray, n: int) -> Any:
         a, b = a[-n:], b[-n:]
         mean_a, mean_b = float(np.add.reduce(a)) / n, float(np.add.reduce(b)) / n
         square_a, square_b = float(a @ a) / n, float(b @ b) / n
         spread_a, spread_b = square_a - mean_a * mean_a, square_b - mean_b * mean_b
         if not (spread_a > 1e-12 + 1e-10 * square_a and spread_b > 1e-12 + 1e-10 * square_b):
-            return np.zeros(1)
+            return np.float64(0.0)
         found = (float(a @ b) / n - mean_a * mean_b) / sqrt(spread_a * spread_b)
-        return np.array([min(1.0, max(-1.0, found))])
+        return np.float64(min(1.0, max(-1.0, found)))
 
     def cci(self, n: int) -> FloatArray:
         return filled(talib.CCI(self.high[-n:], self.low[-n:], self.close[-n:], n))[-1:]
@@ -87,7 +91,9 @@ class Window:
 def newest_row(catalogue: Sequence[Feature], window: Window) -> FeatureRow:
     """float32 of shape (n_features,), in the order of the catalogue; `window` holds its look-back and one."""
     bars = Newest(window.opens[-2:], tuple(window.values))
-    return np.array([feature.function(bars)[-1] for feature in catalogue], dtype=np.float32)
+    values: list[Any] = [feature.function(bars) for feature in catalogue]
+    last = [value if isinstance(value, float) else value[-1] for value in values]
+    return np.array(last, dtype=np.float32)
 
 
 @cache

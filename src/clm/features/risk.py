@@ -71,7 +71,7 @@ def _variance_ratio(k: int, n: int) -> Feature:
     """Log of Lo & MacKinlay's (1988) variance ratio: k-candle against one-candle variance over n candles."""
 
     def variance_ratio(b: Bars) -> FloatArray:
-        long = np.maximum(b.window(b.change(k) ** 2, n) / k, SIGMA_FLOOR**2)
+        long = np.maximum(b.window(b.changes(k) ** 2, n) / k, SIGMA_FLOOR**2)
         logs: FloatArray = np.log(long) - 2 * np.log(b.std(n))
         return logs
 

@@ -13,7 +13,7 @@ import pandas as pd
 from clm.core.domain import CANDLE_COLUMNS, FeatureRow, Series
 from clm.core.ensemble import mixed
 from clm.core.ensembles import ENSEMBLE
-from clm.core.errors import BadInput, InsufficientData, VersionNotFound
+from clm.core.errors import BadInput, InsufficientData, InvalidCandles, VersionNotFound
 from clm.core.experiments import Assigned, check_caller
 from clm.core.intervals import Interval, IntervalTracker
 from clm.core.newest import forecast_row, newest_row
@@ -22,6 +22,9 @@ from clm.core.variance import variance_after
 from clm.serving.answer import answer, default_model, unchanging
 from clm.serving.follower import Follower
 from clm.serving.snapshot import Limits, Served, Snapshot, oddest
+
+#: Wrong candles that are named in one answer.
+_SHOWN = 20
 
 
 class Assign(Protocol):
@@ -75,15 +78,10 @@ class Forecasts:
     ) -> dict[str, Any]:
         """The champion's forecast from these candles instead of the exchange's; stored nowhere.
 
-        Raises BadInput (too few of them, or a model that cannot), InvalidCandles, VersionNotFound.
+        Raises BadInput (too few of them, such as are none, or a model that cannot), VersionNotFound.
         """
         frame = _frame(candles)
-        self.check(frame, series)
-        try:
-            row = newest_row(self.engineer, frame)
-        except InsufficientData as exc:
-            allowed = f"the newest {self.engineer.warmup + 1} closed candles, without a gap"
-            raise BadInput("candles", f"{len(frame)} candles", allowed) from exc
+        row = self._row_of(frame, series)
         known = self.follower.snapshot(series)
         wanted = self._wanted(known, model)
         snapshot = Snapshot(
@@ -97,6 +95,25 @@ class Forecasts:
         served = _mixed(snapshot, known.by_model[wanted], made) if wanted == ENSEMBLE else made[wanted]
         base = unchanging(snapshot, wanted, served)
         return answer(base, snapshot, served, self.follower.now(), self.limits)
+
+    def _row_of(self, frame: pd.DataFrame, series: Series) -> FeatureRow:
+        """What can be seen in candles that are not the exchange's: their mistakes are the caller's."""
+        allowed = f"the newest {self.engineer.warmup + 1} closed candles, without a gap"
+        try:
+            self.check(frame, series)
+            with np.errstate(all="ignore"):
+                row = newest_row(self.engineer, frame)
+        except InvalidCandles as exc:
+            value = list(exc.rows[:_SHOWN]) or f"{len(frame)} candles"
+            raise BadInput("candles", value, allowed, message=f"candles: {exc}") from exc
+        except InsufficientData as exc:
+            raise BadInput("candles", f"{len(frame)} candles", allowed) from exc
+        if not np.isfinite(row).all():
+            name = self.engineer.get_feature_names()[int(np.argmin(np.isfinite(row)))]
+            said = f"candles: {name} of the newest is no number: too large or too small prices or amounts"
+            allowed = "prices and amounts as they are traded"
+            raise BadInput("candles", f"{len(frame)} candles", allowed, message=said)
+        return row
 
     def _forecast(self, snapshot: Snapshot, served: Served, row: FeatureRow) -> Served:
         """What one champion says of the last candle of `snapshot`."""
@@ -139,7 +156,8 @@ def _around(snapshot: Snapshot, tracker: IntervalTracker, forecast: float) -> In
 def _frame(candles: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     if len(candles) < 2:
         raise BadInput("candles", f"{len(candles)} candles", "at least two")
-    opens = pd.DatetimeIndex([candle["open_time"] for candle in candles], name="open_time")
+    # Whatever each one's offset from UTC: across a change of the clocks they differ.
+    opens = pd.DatetimeIndex(pd.to_datetime([candle["open_time"] for candle in candles], utc=True))
     columns = {name: np.array([c[name] for c in candles], dtype=np.float64) for name in CANDLE_COLUMNS}
-    frame = pd.DataFrame(columns, index=opens.tz_convert("UTC"))
+    frame = pd.DataFrame(columns, index=opens.rename("open_time"))
     return frame.assign(trades=frame["trades"].astype(np.int64))

@@ -1,0 +1,18 @@
+"""What names in paths, queries and bodies are made of; nothing else needs to be looked up."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path, Query
+from pydantic import StringConstraints
+
+#: Versions, runs and experiments are named like this by whoever makes them.
+NAME = r"^[A-Za-z0-9_.-]+$"
+_VERSION, _ID = 100, 40
+
+VersionName = Annotated[str, StringConstraints(min_length=1, max_length=_VERSION, pattern=NAME)]
+Version = Annotated[str, Path(max_length=_VERSION, pattern=NAME, examples=["v20241231_000000"])]
+VersionAsked = Annotated[str | None, Query(max_length=_VERSION, pattern=NAME, examples=["v20241231_000000"])]
+RunId = Annotated[str, Path(max_length=_ID, pattern=NAME, examples=["r20241231_000000_1f3a"])]
+ExperimentId = Annotated[str, Path(max_length=_ID, pattern=NAME, examples=["x20241231_000000_1f3a9c"])]
