@@ -126,9 +126,9 @@ class ContinuousLearningManager:
         self._drift = DriftWatch(*parts) if drift_triggers else None
 
     def check_if_retrain_needed(self) -> dict[str, str | None]:
-        """Why each known model type should be retrained now; None: no need."""
+        """Why each known model type should be retrained now; None: no need. Or why it cannot be, here."""
         now = utc(self._data.server_time())
-        return {model_type: self._trigger(model_type, now) for model_type in self._known_types()}
+        return {m: plugins.lacking(m) or self._trigger(m, now) for m in self._known_types()}
 
     def get_model_status_summary(self) -> dict[str, dict[str, Any]]:
         """Per known model type: active_version, trained_at, promoted_at, metrics, notes; None without one."""

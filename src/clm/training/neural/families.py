@@ -174,7 +174,7 @@ class _NeuralFamily:
         """Raises ValueError for a file of another family, or parameters no training here would have had."""
         if described.model_type != self.name:
             raise ValueError(f"it holds a {described.model_type[:40]!r} model")
-        own = {k: v for k, v in described.params.items() if k not in ("seed", "target_scaling")}
+        own = {name: value for name, value in described.params.items() if name != "seed"}
         try:
             if self.table.resolve(own) != own or described.exogenous != self.exogenous:
                 raise ValueError("its parameters are not those of a training")

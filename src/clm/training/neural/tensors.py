@@ -31,7 +31,8 @@ class Described:
 
     @property
     def params(self) -> Mapping[str, Any]:
-        return self.metadata.params
+        """Networks always learn scaled targets; that it is so stands in the metadata, and is no parameter."""
+        return {name: value for name, value in self.metadata.params.items() if name != "target_scaling"}
 
     def to_json(self) -> dict[str, Any]:
         return {"metadata": self.metadata.to_json(), "exogenous": list(self.exogenous)}
