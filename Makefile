@@ -49,10 +49,10 @@ serve: $(STAMP)
 	$(BIN)/clm serve
 
 test: $(DEEP)
-	$(BIN)/pytest -q -n 2 --dist loadgroup -m "not faults"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not faults"
 
 faults: $(STAMP)
-	$(BIN)/pytest -q -n 2 --dist loadgroup -m faults tests/faults
+	$(BIN)/pytest -q -n 2 --dist load -m faults tests/faults
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

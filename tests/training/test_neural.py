@@ -28,7 +28,7 @@ from tests.support.candles import random_walk
 from tests.support.networks import NEURAL, needs_deep, network, past_frame, small
 
 pytestmark = [needs_deep, pytest.mark.timeout(240)]
-BY_FAMILY = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NEURAL]
+BY_FAMILY = NEURAL
 _PAST = dict.fromkeys(("return_1", "shock", "taker_share"), 16)
 
 
