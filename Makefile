@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+DEEP   := $(VENV)/.installed-deep
 
 # Two threads are slower than one here (OpenMP spin barriers); parallelism is processes.
 export OMP_NUM_THREADS = 1
@@ -30,6 +31,11 @@ help:
 	@echo "make bench-swaps       promotions to and fro under load: no answer fails, none mixes versions"
 	@echo "make bench-triggers    false alarms of the drift triggers, and how soon a break is noticed"
 
+# The tests train the neural models too; who only runs the demo or the service need not wait for PyTorch.
+$(DEEP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep]'
+	@touch $@
+
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -42,11 +48,11 @@ demo: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/clm serve
 
-test: $(STAMP)
-	$(BIN)/pytest -q -n 2 --dist loadgroup -m "not faults"
+test: $(DEEP)
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not faults"
 
 faults: $(STAMP)
-	$(BIN)/pytest -q -n 2 --dist loadgroup -m faults tests/faults
+	$(BIN)/pytest -q -n 2 --dist load -m faults tests/faults
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -14,7 +14,7 @@ import structlog
 
 from clm.core import plugins
 from clm.core.alert import Alarm, Alert
-from clm.core.domain import INTERVALS, ModelType, Series
+from clm.core.domain import INTERVALS, ModelType, Series, longest
 from clm.core.ensembles import EnsembleKeeper
 from clm.core.errors import (
     ClmError,
@@ -150,7 +150,12 @@ class Parts:
 
     @cached_property
     def feature_engineer(self) -> QuantumFeatureEngineer:
-        return QuantumFeatureEngineer(use_advanced=self.settings.features == "advanced")
+        past = longest(self.trainer.past(model) for model in self.models)
+        return QuantumFeatureEngineer(use_advanced=self.settings.features == "advanced", past=past)
+
+    @cached_property
+    def trainer(self) -> QuantumModelTrainer:
+        return QuantumModelTrainer(params=_training_params(self.settings), seed=self.settings.training_seed)
 
     def find_series(self, symbol: str | None = None, interval: str | None = None) -> Series:
         """A configured series; None: as in the first one. Raises InvalidSetting for one not configured."""
@@ -192,7 +197,7 @@ class Parts:
         return ContinuousLearningManager(
             data_client=data_client,
             feature_engineer=features,
-            model_trainer=QuantumModelTrainer(params=_training_params(settings), seed=settings.training_seed),
+            model_trainer=self.trainer,
             model_evaluator=QuantumModelEvaluator(features),
             shadow_tester=QuantumShadowTester(data_client, features),
             model_registry=self.registry,

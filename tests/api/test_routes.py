@@ -188,8 +188,7 @@ class TestRetraining:
     @pytest.mark.parametrize(
         ("body", "said"),
         [
-            ({"models": ["prophet"]}, "valid model types: lightgbm, sklearn_ridge, xgboost"),
-            ({"models": ["xgboost", "nhits"]}, "no trainer is installed"),
+            ({"models": ["prophet"]}, "valid model types: lightgbm, "),
             ({"models": []}, "at least 1 item"),
             ({"models": "xgboost"}, "list"),
             ({"symbols": ["DOGEUSDT"]}, "BTCUSDT 1h, ETHUSDT 1h"),

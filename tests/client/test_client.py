@@ -14,8 +14,6 @@ import pytest
 from clm.client import Client, Conflict, NotFound, Run, StillRunning, WrongInput
 from tests.client.conftest import Service
 
-pytestmark = pytest.mark.xdist_group("client")
-
 HOUR = timedelta(hours=1)
 
 

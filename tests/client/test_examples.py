@@ -24,8 +24,6 @@ from examples.bot_loop import FEE, Paper, act
 from tests.client.conftest import OPERATE, PAGE, READ, Service
 from tests.support.shell import free_port
 
-pytestmark = pytest.mark.xdist_group("client")
-
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PAGE_OF_CLIENT = EXAMPLES.parent / "docs" / "client.md"
 BUTTON, PRESS = EXAMPLES / "RetrainButton.jsx", Path(__file__).parent / "press_button.mjs"

@@ -29,8 +29,6 @@ from clm.client import (
 from tests.client.conftest import OPERATE, READ, Service
 from tests.support.shell import free_port
 
-pytestmark = pytest.mark.xdist_group("client")
-
 Answer = httpx.Response | Exception
 
 

@@ -15,8 +15,6 @@ from clm.client import Client, ClientError
 from clm.client.experiments import Experiments
 from tests.client.conftest import Service
 
-pytestmark = pytest.mark.xdist_group("client")
-
 PLACE: dict[str, Any] = {"symbol": "BTCUSDT", "interval": "1h"}
 FOUND = {**PLACE, "model": "xgboost", "limit": 3}
 CANDLE = dict.fromkeys(("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_base"), 1.0)

@@ -244,9 +244,9 @@ def test_triggers_and_status_speak_of_every_known_model_type() -> None:
     triggers, status = manager.check_if_retrain_needed(), manager.get_model_status_summary()
 
     assert {"xgboost", "lightgbm", "nhits", "patchtst"} <= set(triggers) == set(status)
-    assert (triggers["lightgbm"], triggers["nhits"]) == (None, "Never trained")
+    assert (triggers["lightgbm"], triggers["xgboost"]) == (None, "Never trained")
     assert status["lightgbm"]["active_version"] is not None
-    assert status["nhits"]["active_version"] is None
+    assert status["xgboost"]["active_version"] is None
 
 
 @pytest.mark.parametrize(
@@ -273,8 +273,8 @@ def test_unknown_models_are_refused_before_anything_is_done() -> None:
     with pytest.raises(UnknownModelType, match="prophet"):
         _manager(_at(120), models=("prophet",))
     client = _at(120)
-    with pytest.raises(UnknownModelType, match="nhits"):
-        _manager(client).run_full_cycle(["lightgbm", "nhits"])
+    with pytest.raises(UnknownModelType, match="prophet"):
+        _manager(client).run_full_cycle(["lightgbm", "prophet"])
     assert client.loads == 0
 
 

@@ -37,26 +37,38 @@ CLM demo: a model's life in seven steps.
 
 def demo(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before training.")] = False,
+    models: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B|all",
+            help="Model types; `all`: N-HiTS and PatchTST too, in minutes, with the extra `deep`.",
+        ),
+    ] = "xgboost,lightgbm",
     folder: Annotated[
         Path | None,
         typer.Option("--dir", help="Keep database, models and candles here; default: thrown away."),
     ] = None,
 ) -> None:
     """Walk through the whole cycle on a simulated exchange; touches nothing of yours."""
+    from clm.core import plugins
+    from clm.core.domain import ModelType
+
+    every = tuple(ModelType) if models == "all" else tuple(name.strip() for name in models.split(","))
+    chosen = plugins.require_model_types(tuple(str(name) for name in every))
     typer.echo(_INTRO)
     if not yes:
         typer.confirm("It trains models for about half a minute. Go on?", abort=True)
     began = time.monotonic()
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        _walk(folder.resolve())
+        _walk(folder.resolve(), chosen)
     else:
         with tempfile.TemporaryDirectory(prefix="clm-demo-") as temporary:
-            _walk(Path(temporary))
+            _walk(Path(temporary), chosen)
     typer.echo(f"\nThe demo took {time.monotonic() - began:.0f} s. Next: `clm serve`, then open /docs.")
 
 
-def _walk(folder: Path) -> None:
+def _walk(folder: Path, models: tuple[str, ...]) -> None:
     from clm.bootstrap import Application
     from clm.exchange.clock import ExchangeClock
     from clm.exchange.server import ExchangeServer
@@ -72,7 +84,7 @@ def _walk(folder: Path) -> None:
     clock = ExchangeClock(_START, speed=0)
     with ExchangeServer(market, clock) as exchange:
         settings = Settings.load(
-            symbols=("BTCUSDT",), interval="15m", models=("xgboost", "lightgbm"), training_lookback_days=90,
+            symbols=("BTCUSDT",), interval="15m", models=models, training_lookback_days=90,
             holdout_days=10, purge_hours=6, shadow_test_hours=24, promotion_policy="evidence",
             min_improvement_threshold=0.02, live_shadow=False, db_url=f"sqlite:///{folder / 'clm.db'}",
             model_dir=folder / "models", data_dir=folder / "data", binance_url=exchange.url,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 
@@ -24,6 +25,7 @@ from clm.core.domain import (
     ShadowTestResult,
     candles_fingerprint,
     fingerprint,
+    is_past,
     utc,
     version_name,
 )
@@ -31,7 +33,7 @@ from clm.core.errors import InsufficientData, TrainingFailed
 from clm.core.origin import Origin, used_candles
 from clm.core.policy import MIN_COMPARED, Case, PromotionPolicy
 from clm.core.profile import Profile
-from clm.core.protocols import ModelEvaluator, ModelTrainer, ShadowTester, TrainedModel
+from clm.core.protocols import EagerTrainer, ModelEvaluator, ModelTrainer, ShadowTester, TrainedModel
 from clm.core.reign import Reign, reign_of
 from clm.core.timeline import Timeline, TimelineRule
 from clm.core.verdict import carry_out, with_inputs
@@ -59,12 +61,13 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """What trying one model brought forth."""
+    """What trying one model brought forth. costs: of its trainings, where the family tells them."""
 
     evaluations: tuple[EvaluationResult, ...]
     shadow: ShadowTestResult
     decision: Decision
     candidate: ModelArtifact
+    costs: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Judged:
     """The recipe on hours it was not trained on; compared with the champion where there are such hours."""
 
     fit: pd.DataFrame
+    recipe: TrainedModel
     evaluation: EvaluationResult
     beside: EvaluationResult | None
     comparison: Comparison | None
@@ -90,6 +94,14 @@ class ModelAttempt:
     rule: TimelineRule
     alarm: Alarm
 
+    def anticipate(self, model_type: str, material: Material) -> None:
+        """What will be trained, for a trainer that can begin before its turn."""
+        if not isinstance(self.trainer, EagerTrainer):
+            return
+        timeline, features, step = material.timeline, material.features, material.series.step
+        fit, refit = timeline.fit.rows(features, step), timeline.refit.rows(features, step)
+        self.trainer.anticipate(model_type, [fit, _shuffled(fit), refit])
+
     def run(self, model_type: str, material: Material, say: Say) -> Attempted:
         """Train, judge, certify, store, decide, and promote where the policy says so.
 
@@ -102,7 +114,7 @@ class ModelAttempt:
         reign, champion = found if found is not None else (None, None)
 
         judged = self._judge(model_type, material, reign, champion, say)
-        saved = self._refit_and_save(model_type, material, judged, reign, say)
+        saved, refitted = self._refit_and_save(model_type, material, judged, reign, say)
         # What is judged from here on is what was stored, read back: an artifact that does not load fails now.
         candidate = registry.load_model(saved)
         hours = self.rule.shadow.total_seconds() / 3600
@@ -114,7 +126,7 @@ class ModelAttempt:
         self._record((saved, candidate), (reign, champion), judged, material)
         decision = self._decide(saved, reign, judged, shadow, material.now)
         evaluations = (judged.evaluation,) if judged.beside is None else (judged.evaluation, judged.beside)
-        return Attempted(evaluations, shadow, decision, saved)
+        return Attempted(evaluations, shadow, decision, saved, _costs(judged.recipe, refitted))
 
     def _judge(
         self,
@@ -141,7 +153,7 @@ class ModelAttempt:
         comparison = self.evaluator.compare_to_active(evaluation, beside) if beside else None
         say("canary", f"training {model_type} on shuffled labels: it must not beat forecasting zero")
         canary = self._canary(model_type, fit, holdout)
-        return Judged(fit, evaluation, beside, comparison, canary)
+        return Judged(fit, recipe, evaluation, beside, comparison, canary)
 
     def _judge_champion(
         self, reign: Reign, champion: TrainedModel, material: Material
@@ -155,7 +167,7 @@ class ModelAttempt:
 
     def _canary(self, model_type: str, fit: pd.DataFrame, holdout: pd.DataFrame) -> EvaluationResult | None:
         try:
-            model = self.trainer.train(model_type, shuffled_labels(fit, seed=len(fit)))
+            model = self.trainer.train(model_type, _shuffled(fit))
         except TrainingFailed:
             # No tree found a split in noise: it would forecast zero.
             return None
@@ -163,7 +175,7 @@ class ModelAttempt:
 
     def _refit_and_save(
         self, model_type: str, material: Material, judged: Judged, reign: Reign | None, say: Say
-    ) -> ModelArtifact:
+    ) -> tuple[ModelArtifact, TrainedModel]:
         """The candidate: the same recipe on everything up to the shadow window, and where it came from."""
         timeline = material.timeline
         refit = timeline.refit.rows(material.features, material.series.step)
@@ -179,7 +191,7 @@ class ModelAttempt:
         )
         gain = judged.evaluation.metrics.get("r2")
         worse = gain is not None and gain < 0
-        return self.keeper.registry.save_model(
+        saved = self.keeper.registry.save_model(
             ModelArtifact(
                 series=material.series,
                 model_type=model_type,
@@ -198,11 +210,12 @@ class ModelAttempt:
                 parent_version=reign.champion.version if reign else None,
                 notes=f"worse than forecasting zero on its holdout (R² {gain:+.3%})" if worse else "",
                 certificate=self._certificate(material, judged, refit).to_json(),
-                profile=Profile.of(refit[[*model.feature_names]]).to_json(),
+                profile=Profile.of(refit[[n for n in model.feature_names if not is_past(n)]]).to_json(),
                 origin=origin.to_json(),
                 model=model,
             )
         )
+        return saved, model
 
     def _certificate(self, material: Material, judged: Judged, refit: pd.DataFrame) -> Certificate:
         step, shadow = material.series.step, material.timeline.shadow
@@ -273,6 +286,14 @@ class ModelAttempt:
         decision = with_inputs(self.policy.decide(case), case, duel, self.policy, self.rule)
         carry_out(self.keeper.registry, self.policy, decision, candidate)
         return decision
+
+
+def _costs(*models: TrainedModel) -> tuple[Mapping[str, Any], ...]:
+    return tuple(cost for model in models if (cost := getattr(model, "cost", None)))
+
+
+def _shuffled(fit: pd.DataFrame) -> pd.DataFrame:
+    return shuffled_labels(fit, seed=len(fit))
 
 
 def _of_result(artifact: ModelArtifact, result: EvaluationResult, material: Material) -> list[Forecast]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -33,6 +33,44 @@ CANDLE_COLUMNS = ("open", "high", "low", "close", "volume", "quote_volume", "tak
 TARGET = "target"
 #: The feature every scale-aware part reads: EWMA volatility of log returns, per candle, known at its close.
 SCALE = "volatility_ewma"
+
+#: `feature@k`: what a feature was k candles before; for models that look back over a window of their own.
+_PAST = "@"
+
+
+def past_name(feature: str, lag: int) -> str:
+    """The column of what `feature` was so many candles ago."""
+    return f"{feature}{_PAST}{lag}"
+
+
+def feature_of(name: str) -> str:
+    """The feature whose past a column holds; a feature itself where it holds none."""
+    return name.partition(_PAST)[0]
+
+
+def is_past(name: str) -> bool:
+    """Whether a column holds a feature's past; its distribution is the feature's own."""
+    return _PAST in name
+
+
+def longest_past(names: Iterable[str]) -> dict[str, int]:
+    """Feature → how many candles of it those columns look back on, the present one included."""
+    found: dict[str, int] = {}
+    for name in names:
+        if is_past(name):
+            feature, _, lag = name.partition(_PAST)
+            found[feature] = max(found.get(feature, 1), int(lag) + 1)
+    return found
+
+
+def longest(pasts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """What several look back on, together."""
+    found: dict[str, int] = {}
+    for past in pasts:
+        for feature, candles in past.items():
+            found[feature] = max(found.get(feature, 1), candles)
+    return found
+
 
 INTERVALS: Mapping[str, timedelta] = {
     "1m": timedelta(minutes=1), "3m": timedelta(minutes=3), "5m": timedelta(minutes=5),

@@ -21,7 +21,16 @@ from clm.core.attempt import STEPS, Attempted, Material, ModelAttempt, Say
 from clm.core.book import Trial
 from clm.core.bookkeeper import Bookkeeper
 from clm.core.certificate import check_truncation
-from clm.core.domain import ModelArtifact, ModelType, Outcome, Progress, RetrainReport, Series, utc
+from clm.core.domain import (
+    ModelArtifact,
+    ModelType,
+    Outcome,
+    Progress,
+    RetrainReport,
+    Series,
+    longest,
+    utc,
+)
 from clm.core.drift_watch import DriftWatch
 from clm.core.errors import ClmError, DatabaseUnavailable, InsufficientData, InvalidSetting, LeaseLost
 from clm.core.evidence_policy import EvidencePolicy
@@ -30,10 +39,12 @@ from clm.core.policy import PromotionPolicy
 from clm.core.protocols import (
     Clock,
     DataClient,
+    EagerTrainer,
     FeatureEngineer,
     ModelEvaluator,
     ModelRegistry,
     ModelTrainer,
+    PastEngineer,
     ProgressListener,
     ShadowTester,
 )
@@ -110,13 +121,14 @@ class ContinuousLearningManager:
             alarm=alarm,
         )
         self._clock = clock
+        self._look_back(self.models)
         parts = (data_client, feature_engineer, self._registry, self.timeline_rule.purge)
         self._drift = DriftWatch(*parts) if drift_triggers else None
 
     def check_if_retrain_needed(self) -> dict[str, str | None]:
-        """Why each known model type should be retrained now; None: no need."""
+        """Why each known model type should be retrained now; None: no need. Or why it cannot be, here."""
         now = utc(self._data.server_time())
-        return {model_type: self._trigger(model_type, now) for model_type in self._known_types()}
+        return {m: plugins.lacking(m) or self._trigger(m, now) for m in self._known_types()}
 
     def get_model_status_summary(self) -> dict[str, dict[str, Any]]:
         """Per known model type: active_version, trained_at, promoted_at, metrics, notes; None without one."""
@@ -148,7 +160,10 @@ class ContinuousLearningManager:
         attempts: list[Attempted] = []
         failed: dict[str, str] = {}
         if due:
+            self._look_back(due)
             material = self._gather(now, voice)
+            for model_type in due:
+                self._attempt.anticipate(model_type, material)
             for position, model_type in enumerate(due):
                 started = self._clock()
                 tried: Attempted | None = None
@@ -170,8 +185,16 @@ class ContinuousLearningManager:
                     {model_type: failed[model_type]} if model_type in failed else {},
                 )  # fmt: skip
                 journal.end(self.series, model_type, report_view([alone], {}, ()))
+            if isinstance(self._attempt.trainer, EagerTrainer):
+                self._attempt.trainer.forget()
             voice.finished()
         return _report(self.series, reasons, now, self._clock() - began, attempts, failed)
+
+    def _look_back(self, models: Sequence[str]) -> None:
+        """Features of before, for families that look back on them."""
+        trainer, features = self._attempt.trainer, self._features
+        if isinstance(trainer, EagerTrainer) and isinstance(features, PastEngineer):
+            features.look_back_on(longest(trainer.past(model) for model in (*self.models, *models)))
 
     def _gather(self, now: datetime, voice: _Voice) -> Material:
         """Candles and features, once for all models."""
@@ -280,7 +303,10 @@ def _tried(attempt: Attempted, now: datetime) -> Trial:
     return Trial(
         model_type=candidate.model_type, version=candidate.version, recipe_id=candidate.recipe_id,
         began_at=now, outcome=outcomes[decision.outcome], reason=decision.reason, seconds=0.0,
-        details={"label": decision.label, "metrics": candidate.metrics},
+        details={
+            "label": decision.label, "metrics": candidate.metrics,
+            **({"trainings": list(attempt.costs)} if attempt.costs else {}),
+        },
     )  # fmt: skip
 
 

@@ -31,7 +31,11 @@ def forecast_row(model: TrainedModel, names: Sequence[str], row: FeatureRow, rol
         frame = pd.DataFrame(row[None, :], columns=list(names))
         return float(scoring.forecasts(model, frame, role)[0])
     if tuple(names) != model.feature_names:
-        raise SchemaMismatch(f"{model.model_type}: the {role} knows other features than are computed here")
+        if not set(model.feature_names) <= set(names):
+            raise SchemaMismatch(
+                f"{model.model_type}: the {role} knows other features than are computed here"
+            )
+        row = row[[names.index(name) for name in model.feature_names]]
     try:
         forecast = float(model.predict_row(row))
     except ClmError:

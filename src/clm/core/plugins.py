@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 
 from clm.core.domain import ModelType
 from clm.core.errors import UnknownModelType
@@ -18,14 +20,43 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 
 def trainable_model_types() -> tuple[str, ...]:
-    """Names of the families that are registered on this machine, sorted."""
-    return tuple(sorted(_entry_points()))
+    """Names of the families that can be trained on this machine, sorted."""
+    return tuple(sorted(name for name in _entry_points() if lacking(name) is None))
+
+
+@cache
+def lacking(model_type: str) -> str | None:
+    """Why a known model type cannot be trained here, in a few words; None: it can."""
+    point = _entry_points().get(model_type)
+    if point is None:
+        return "no trainer is installed for it"
+    needed = [name for extra in point.extras for name in _requirements(point, extra)]
+    if all(map(_installed, needed)):
+        return None
+    package = point.dist.name if point.dist is not None else "the package it comes from"
+    return f"not installed, `pip install '{package}[{','.join(point.extras)}]'`"
+
+
+def _requirements(point: EntryPoint, extra: str) -> Iterator[str]:
+    """Distributions that an extra of the package an entry point comes from needs."""
+    for requirement in (point.dist.requires if point.dist is not None else None) or ():
+        name = re.match(r"[A-Za-z0-9._-]+", requirement)
+        if name and re.search(rf"""extra\s*==\s*["']{re.escape(extra)}["']""", requirement):
+            yield name.group()
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def known_model_types() -> tuple[str, ...]:
     """The guide's four, then every further registered family."""
     builtin = tuple(str(m) for m in ModelType)
-    return builtin + tuple(name for name in trainable_model_types() if name not in builtin)
+    return builtin + tuple(name for name in sorted(_entry_points()) if name not in builtin)
 
 
 def require_known_model_type(name: str) -> str:
@@ -40,7 +71,7 @@ def require_model_types(names: tuple[str, ...]) -> tuple[str, ...]:
     valid = trainable_model_types()
     for name in names:
         if name not in valid:
-            hint = " (no trainer is installed for it)" if name in tuple(ModelType) else ""
+            hint = f" ({lacking(name)})" if name in known_model_types() else ""
             raise UnknownModelType(name, valid, hint=hint)
     return tuple(dict.fromkeys(str(name) for name in names))
 

@@ -182,6 +182,28 @@ class ModelFamily(Protocol):
 
 
 @runtime_checkable
+class PastFamily(ModelFamily, Protocol):
+    """A family that looks back over a window of its own. Optional: families may do with the features.
+
+    What a feature was k candles ago is a column like any other (`clm.core.domain.past_name`), so that rows
+    stay independent of each other, and a gap in the window leaves no row.
+    """
+
+    def past(self, params: Mapping[str, Any]) -> Mapping[str, int]:
+        """Feature → candles of it, the present one included. Raises BadInput for an unknown parameter."""
+        ...
+
+    @property
+    def apart(self) -> bool:
+        """Whether it trains in a process of its own, so that several trainings can go on at once."""
+        ...
+
+    def inputs(self, columns: Sequence[str], params: Mapping[str, Any]) -> list[str]:
+        """Those of `columns` it trains on, in their order. Raises SchemaMismatch where one is missing."""
+        ...
+
+
+@runtime_checkable
 class ModelTrainer(Protocol):
     """Trains by model type. The short forms are the same call with the type filled in."""
 
@@ -198,6 +220,32 @@ class ModelTrainer(Protocol):
     def train_lightgbm(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel: ...
     def train_nhits(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel: ...
     def train_patchtst(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel: ...
+
+
+@runtime_checkable
+class EagerTrainer(ModelTrainer, Protocol):
+    """A trainer that can begin before it is asked to, and knows what features it looks back on. Optional."""
+
+    def past(self, model_type: str) -> Mapping[str, int]:
+        """Feature → candles of it that the family looks back on; empty for one that does not."""
+        ...
+
+    def anticipate(self, model_type: str, frames: Sequence[pd.DataFrame]) -> None:
+        """`train` will be asked for these; a family that trains in processes of its own begins now."""
+        ...
+
+    def forget(self) -> None:
+        """What was begun and not asked for is not wanted any more."""
+        ...
+
+
+@runtime_checkable
+class PastEngineer(FeatureEngineer, Protocol):
+    """A feature engineer that can also tell what features were some candles ago. Optional."""
+
+    def look_back_on(self, past: Mapping[str, int]) -> None:
+        """From now on; see `clm.core.domain.past_name`. Raises BadInput for a feature it does not compute."""
+        ...
 
 
 @runtime_checkable

@@ -36,6 +36,13 @@ def scale(rows: pd.DataFrame) -> FloatArray:
     return rows[SCALE].to_numpy(dtype=np.float64) if SCALE in rows.columns else np.ones(len(rows))
 
 
+def inputs(model: TrainedModel, rows: pd.DataFrame) -> pd.DataFrame:
+    """The columns a model knows, in its order; a frame that lacks one stays as it is, for it to say so."""
+    names, present = list(model.feature_names), [str(name) for name in rows.columns if name != TARGET]
+    chosen: pd.DataFrame = rows if names == present or not set(names) <= set(present) else rows[names]
+    return chosen
+
+
 def broken(model: TrainedModel, role: str, cause: Exception) -> TrainingFailed:
     """What a model that raised something of its own comes to."""
     return TrainingFailed(f"{model.model_type}: the {role} broke down: {type(cause).__name__}: {cause}")
@@ -44,7 +51,7 @@ def broken(model: TrainedModel, role: str, cause: Exception) -> TrainingFailed:
 def forecasts(model: TrainedModel, rows: pd.DataFrame, role: str) -> FloatArray:
     """One finite forecast per row, or TrainingFailed: a broken model never looks like a forecast."""
     try:
-        answer = np.asarray(model.predict(rows), dtype=np.float64)
+        answer = np.asarray(model.predict(inputs(model, rows)), dtype=np.float64)
     except ClmError:
         raise
     except Exception as exc:

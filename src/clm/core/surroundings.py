@@ -14,7 +14,7 @@ from clm.core.domain import fingerprint
 _LIBRARIES = ("numpy", "pandas", "TA-Lib")
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: Sources that decide which rows a model learns from, and what it learns.
-_SHAPING = ("core/domain.py", "core/timeline.py", "features/*.py", "training/*.py")
+_SHAPING = ("core/domain.py", "core/timeline.py", "features/*.py", "training/**/*.py")
 
 
 @cache

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import TARGET, FeatureRow
+from clm.core.domain import TARGET, FeatureRow, is_past, longest_past, past_name
 from clm.core.errors import BadInput, InsufficientData, InvalidCandles, InvalidSetting
 from clm.features.bars import Bars, check
 from clm.features.catalogue import ADVANCED, BASIC
@@ -19,33 +19,56 @@ class QuantumFeatureEngineer:
     """Features of the catalogue, float32, and the target.
 
     use_advanced: the whole catalogue (100+), else the basic 25 or so. horizon: candles the target is ahead.
+    past: feature → candles of it that some model looks back on; what it was k candles ago becomes the column
+    `feature@k`, for k from 1 to one less than that.
     """
 
-    def __init__(self, use_advanced: bool = True, *, horizon: int = 1) -> None:
+    def __init__(
+        self, use_advanced: bool = True, *, horizon: int = 1, past: Mapping[str, int] | None = None
+    ) -> None:
         if horizon < 1:
             raise InvalidSetting("horizon", horizon, "a whole number of candles, at least 1")
         self.catalogue = ADVANCED if use_advanced else BASIC
         self.horizon = horizon
+        #: (column, candles ago), in the order of the columns.
+        self._past: tuple[tuple[int, int], ...] = ()
+        self.look_back_on(past or {})
+
+    def look_back_on(self, past: Mapping[str, int]) -> None:
+        """Compute what is past too, see above. Raises BadInput for a feature that is not computed."""
+        lacking = set(past) - {feature.name for feature in self.catalogue}
+        if lacking:
+            raise BadInput("past", min(lacking), "features that are computed")
+        self._past = tuple(
+            (column, lag)
+            for column, feature in enumerate(self.catalogue)
+            for lag in range(1, past.get(feature.name, 1))
+        )
 
     @classmethod
     def of(cls, names: Sequence[str], horizon: int = 1) -> Self:
         """One that computes exactly these features, in this order. Raises BadInput for unknown ones."""
         known = {feature.name: feature for feature in ADVANCED}
-        unknown = [name for name in names if name not in known]
-        if unknown or not names:
+        past = longest_past(names)
+        present = [name for name in names if not is_past(name)]
+        unknown = [name for name in present if name not in known]
+        if unknown or not present:
             said = f"features that this CLM does not compute: {', '.join(unknown[:5]) or 'none is named'}"
             raise BadInput("features", unknown, "names of the catalogue", message=said)
         made = cls(horizon=horizon)
-        made.catalogue = tuple(known[name] for name in names)
+        made.catalogue = tuple(known[name] for name in present)
+        made.look_back_on(past)
         return made
 
     @property
     def warmup(self) -> int:
-        """Candles before the first row: the longest look-back of the catalogue."""
-        return max(feature.lookback for feature in self.catalogue)
+        """Candles before the first row: the longest look-back of the catalogue, and of what is past."""
+        present = max(feature.lookback for feature in self.catalogue)
+        return max(present, *(self.catalogue[c].lookback + lag for c, lag in self._past), 0)
 
     def get_feature_names(self) -> list[str]:
-        return [feature.name for feature in self.catalogue]
+        names = [feature.name for feature in self.catalogue]
+        return names + [past_name(names[column], lag) for column, lag in self._past]
 
     def transform(self, df: pd.DataFrame) -> pd.DataFrame:
         """Rows with full history, of shape (rows, features + 1); see `FeatureEngineer.transform`."""
@@ -60,22 +83,27 @@ class QuantumFeatureEngineer:
                 f"given: {len(df)} candles with {len(starts) - 1} gaps"
             )
         rows = sum(e - s - self.warmup for s, e in long)
-        matrix = np.empty((rows, len(self.catalogue)), dtype=np.float32, order="F")
+        names = self.get_feature_names()
+        matrix = np.empty((rows, len(names)), dtype=np.float32, order="F")
         target = np.full(rows, np.nan)
         kept = np.empty(rows, dtype=np.int64)
         at = 0
         for start, end in long:
             bars = Bars.of(df.iloc[start:end])
             size = end - start - self.warmup
+            values = {}
             for column, feature in enumerate(self.catalogue):
-                matrix[at : at + size, column] = feature.function(bars)[self.warmup :]
+                values[column] = feature.function(bars)
+                matrix[at : at + size, column] = values[column][self.warmup :]
+            for place, (column, lag) in enumerate(self._past, len(self.catalogue)):
+                matrix[at : at + size, place] = values[column][self.warmup - lag : len(bars.close) - lag]
             known = size - self.horizon
             if known > 0:
                 level = bars.log_close[self.warmup :]
                 target[at : at + known] = level[self.horizon :] - level[: -self.horizon]
             kept[at : at + size] = np.arange(start + self.warmup, end)
             at += size
-        frame = pd.DataFrame(matrix, index=df.index[kept], columns=self.get_feature_names(), copy=False)
+        frame = pd.DataFrame(matrix, index=df.index[kept], columns=names, copy=False)
         frame.index.name = "open_time"
         frame[TARGET] = target
         return frame
@@ -83,8 +111,14 @@ class QuantumFeatureEngineer:
     def newest(self, df: pd.DataFrame) -> FeatureRow:
         """The last row of `transform` within 1e-6, from the last `warmup` + 1 candles alone, and quickly.
 
-        Raises InvalidCandles, InsufficientData.
+        What models look back on has no quick way. Raises InvalidCandles, InsufficientData.
         """
+        if self._past:
+            frame = self.transform(df.iloc[-self.warmup - 1 :])
+            if frame.index[-1] != df.index[-1]:
+                raise InsufficientData(f"the newest {self.warmup + 1} candles without a gap are needed")
+            last: FeatureRow = frame.drop(columns=TARGET).to_numpy(dtype=np.float32)[-1]
+            return last
         return newest_row(self.catalogue, Window.of(df, self.warmup + 1))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import FloatArray, ModelArtifact
+from clm.core.domain import FloatArray, ModelArtifact, feature_of
 
 #: Feature → family, as far as known.
 Families = Mapping[str, str]
@@ -49,7 +49,7 @@ def forecast_view(
         "log_return": anatomy.forecast, "base": anatomy.base,
         "contributions": [
             {
-                "feature": anatomy.names[i], "family": families.get(anatomy.names[i]),
+                "feature": anatomy.names[i], "family": families.get(feature_of(anatomy.names[i])),
                 "value": float(anatomy.values[i]), "contribution": float(anatomy.contributions[i]),
             }
             for i in listed
@@ -66,7 +66,7 @@ def importance_view(anatomy: Anatomy, families: Families, top: int | None = None
         "rows": anatomy.rows, "since": anatomy.since, "until": anatomy.open_time,
         "features": [
             {
-                "feature": anatomy.names[i], "family": families.get(anatomy.names[i]),
+                "feature": anatomy.names[i], "family": families.get(feature_of(anatomy.names[i])),
                 "mean_abs_contribution": float(anatomy.importance[i]), "share": float(shares[i]),
                 "rank": int(ranks[i]), "gain": None if gains is None else float(gains[i]),
             }
@@ -90,7 +90,8 @@ def drift_view(now: Anatomy, before: Anatomy, families: Families, top: int | Non
         "moved": float(np.abs(change).sum() / 2),
         "features": [
             {
-                "feature": names[i], "family": families.get(names[i]), "share_change": float(change[i]),
+                "feature": names[i], "family": families.get(feature_of(names[i])),
+                "share_change": float(change[i]),
                 **{key: _known(names[i], now, new[key][i]) for key in new},
                 **{f"{key}_before": _known(names[i], before, old[key][i]) for key in old},
             }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import TARGET, ModelType
+from clm.core.domain import TARGET, ModelType, is_past
 from clm.core.errors import BadInput, ClmError, InsufficientData, TrainingFailed
 from clm.core.plugins import model_family
-from clm.core.protocols import TrainedModel
+from clm.core.protocols import ModelFamily, PastFamily, TrainedModel
 
 #: Below this a fit is noise whatever the parameters.
 MIN_ROWS = 200
@@ -27,6 +30,8 @@ class QuantumModelTrainer:
     def __init__(self, *, params: Mapping[str, Mapping[str, Any]] | None = None, seed: int = 0) -> None:
         self._params = {str(name): dict(values) for name, values in (params or {}).items()}
         self.seed = seed
+        self._pool: ThreadPoolExecutor | None = None
+        self._begun: dict[tuple[str, str], Future[TrainedModel]] = {}
 
     def train(
         self, model_type: str, df: pd.DataFrame, params: Mapping[str, Any] | None = None
@@ -34,13 +39,22 @@ class QuantumModelTrainer:
         family = model_family(str(model_type))
         if TARGET not in df.columns:
             raise BadInput("df", list(df.columns)[:5], f"a feature frame with the column {TARGET!r}")
+        given = {**self._params.get(str(model_type), {}), **(params or {})}
+        begun = self._begun.pop(_key(model_type, df), None) if not params else None
+        if begun is not None:
+            return begun.result()
+        return self._train(family, str(model_type), df, given)
+
+    def _train(
+        self, family: ModelFamily, model_type: str, df: pd.DataFrame, given: Mapping[str, Any]
+    ) -> TrainedModel:
+        df = _inputs(family, df, given)
         known = np.isfinite(df[TARGET].to_numpy(dtype=np.float64))
         rows = df if known.all() else df.loc[known]
         if len(rows) < MIN_ROWS:
             raise InsufficientData(
                 f"{model_type}: {len(rows)} rows to train on; at least {MIN_ROWS} are needed"
             )
-        given = {**self._params.get(str(model_type), {}), **(params or {})}
         try:
             return family.train(rows, given, self.seed)
         except ClmError:
@@ -48,6 +62,33 @@ class QuantumModelTrainer:
         except Exception as exc:
             # Families come from anywhere, and raise anything: one that breaks must not break the others.
             raise TrainingFailed(f"{model_type} broke down: {type(exc).__name__}: {exc}") from exc
+
+    def anticipate(self, model_type: str, frames: Sequence[pd.DataFrame]) -> None:
+        """Begins to train those, where the family does so in processes of its own; see `EagerTrainer`."""
+        family = model_family(str(model_type))
+        if not (isinstance(family, PastFamily) and family.apart):
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="clm-train")
+        given = self._params.get(str(model_type), {})
+        for frame in frames:
+            key = _key(model_type, frame)
+            if key not in self._begun:
+                self._begun[key] = self._pool.submit(self._train, family, str(model_type), frame, given)
+
+    def forget(self) -> None:
+        """See `EagerTrainer`."""
+        for begun in self._begun.values():
+            begun.cancel()
+        self._begun.clear()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def past(self, model_type: str) -> Mapping[str, int]:
+        """Feature → candles of it that a family looks back on, the present one included."""
+        family = model_family(str(model_type))
+        return family.past(self._params.get(str(model_type), {})) if isinstance(family, PastFamily) else {}
 
     def train_xgboost(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel:
         return self.train(ModelType.XGBOOST, df, params)
@@ -60,3 +101,18 @@ class QuantumModelTrainer:
 
     def train_patchtst(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel:
         return self.train(ModelType.PATCHTST, df, params)
+
+
+def _key(model_type: str, df: pd.DataFrame) -> tuple[str, str]:
+    """Which training it is: the same rows with the same labels."""
+    rows = pd.DatetimeIndex(df.index).asi8.tobytes()
+    labels = df[TARGET].to_numpy(dtype=np.float64).tobytes() if TARGET in df.columns else b""
+    return str(model_type), hashlib.sha256(rows + labels).hexdigest()
+
+
+def _inputs(family: ModelFamily, df: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
+    """The columns a family trains on; what is past only where it asks for it."""
+    if isinstance(family, PastFamily):
+        return df[[*family.inputs([str(c) for c in df.columns if c != TARGET], params), TARGET]]
+    names = [name for name in df.columns if not is_past(str(name))]
+    return df if len(names) == len(df.columns) else df[names]
