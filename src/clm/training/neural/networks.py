@@ -83,7 +83,8 @@ class Network:
         with torch.no_grad():
             parts = [self.forward(windows[at : at + _FORECAST_ROWS]) for at in _starts(len(windows))]
         # Computed in double and rounded: the same to the last bit, whatever rows are asked for together.
-        return torch.cat(parts).cpu().numpy().astype(np.float32)
+        rounded: np.ndarray[Any, Any] = torch.cat(parts).cpu().numpy().astype(np.float32)
+        return rounded
 
     def attributions(self, arrays: Arrays) -> dict[str, np.ndarray[Any, Any]]:
         """Integrated gradients (Sundararajan, Taly & Yan 2017) against a window of zeros: no move at all.
