@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from clm.core.domain import Decision, ModelArtifact, Outcome, VersionStatus
+from clm.core.domain import Decision, Outcome, VersionStatus
 from clm.core.errors import (
     ArtifactCorrupt,
     ArtifactMissing,
@@ -365,9 +365,10 @@ def test_a_file_without_a_version_is_noted_and_its_name_not_reused(
     orphan = tmp_path / "models" / "sklearn_ridge_v20240502_000000_BTCUSDT_1h.json"
     orphan.write_text("left by a crash")
 
-    second: ModelArtifact = registry.save_model(candidate(1))
+    # All of the same second: each looks for a name of its own.
+    more = [registry.save_model(candidate(1)).version for _ in range(4)]
 
-    assert second.version != "v20240502_000000"
+    assert more == [f"v20240502_000000_{n}" for n in (2, 3, 4, 5)]
     assert orphan.read_text() == "left by a crash"
     assert [f.severity for f in registry.verify()] == ["note"]
     assert first.file_path

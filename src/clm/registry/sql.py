@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,12 +103,13 @@ class SQLModelRegistry:
             raise BadInput("artifact.series", str(artifact.series), f"{self.series}, this registry's series")
         raw, suffix = artifact.model.to_bytes(), artifact.model.suffix
         self.folder.claim()
+        left: set[str] = set()
         for _ in range(_SAVE_ATTEMPTS):
-            named = replace(artifact, version=self._free_version(artifact), model=None)
+            named = replace(artifact, version=self._free_version(artifact, left), model=None)
             stored = self._files.write(named, suffix, raw)
             if stored is None:
                 # A file without a row, left by a crash: its name is taken all the same.
-                artifact = replace(artifact, version=f"{named.version}_1")
+                left.add(named.version)
                 continue
             try:
                 with self.database.writing() as connection:
@@ -327,10 +328,11 @@ class SQLModelRegistry:
         with self.database.reading() as connection:
             return connection.execute(query).one_or_none()
 
-    def _free_version(self, artifact: ModelArtifact) -> str:
+    def _free_version(self, artifact: ModelArtifact, besides: Set[str]) -> str:
+        """The version's own name, or the next one that no row has, nor any of `besides`."""
         query = sa.select(versions.c.version).where(of_series(self.series, artifact.model_type))
         with self.database.reading() as connection:
-            taken = frozenset(connection.execute(query).scalars())
+            taken = frozenset(connection.execute(query).scalars()) | besides
         if artifact.version not in taken:
             return artifact.version
         return version_name(artifact.trained_at, taken)
