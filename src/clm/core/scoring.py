@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import SCALE, TARGET, FloatArray, utc
+from clm.core.domain import SCALE, TARGET, FloatArray, is_past, utc
 from clm.core.errors import ClmError, TrainingFailed
 from clm.core.protocols import TrainedModel
 
@@ -37,9 +37,14 @@ def scale(rows: pd.DataFrame) -> FloatArray:
 
 
 def inputs(model: TrainedModel, rows: pd.DataFrame) -> pd.DataFrame:
-    """The columns a model knows, in its order; a frame that lacks one stays as it is, for it to say so."""
+    """Of a frame that tells the past as well, the columns a model knows, in its order.
+
+    One that lacks some of them stays as it is, for the model to say so.
+    """
     names, present = list(model.feature_names), [str(name) for name in rows.columns if name != TARGET]
-    chosen: pd.DataFrame = rows if names == present or not set(names) <= set(present) else rows[names]
+    if names == present or not any(map(is_past, present)) or not set(names) <= set(present):
+        return rows
+    chosen: pd.DataFrame = rows[names]
     return chosen
 
 

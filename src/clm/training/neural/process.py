@@ -24,7 +24,7 @@ class Child:
 
     def __init__(self, threads: int = 1) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "CUDA_MODULE_LOADING": "LAZY"}
-        self._process = subprocess.Popen(  # noqa: S603  # a fixed command
+        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, no shell
             _CHILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
             cwd=Path(__file__).anchor,
         )  # fmt: skip
