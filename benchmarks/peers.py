@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from benchmarks.asking import Connection, free_port, until_it_answers
 
 _ENVIRONMENTS = Path(".venv/peers")
@@ -120,9 +122,12 @@ def serving(peer: Peer, model: Path, row: Sequence[float], scratch: Path) -> Ite
     except RuntimeError as error:
         raise RuntimeError(f"{peer.name}: {error}\n{(folder / 'log').read_text()[-1000:]}") from error
     finally:
-        # Servers of theirs have workers of their own.
-        os.killpg(process.pid, 9)
+        # Servers of theirs have workers of their own, in sessions of their own.
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for member in family:
+            member.kill()
         process.wait()
+        psutil.wait_procs(family, timeout=10)
 
 
 def _installed(peer: Peer) -> Path:
