@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.asking import free_port
 from clm.bootstrap import Application
 from clm.core.domain import VersionStatus
 from clm.core.recompute import recompute
@@ -160,9 +160,7 @@ class Service:
 
 def serve(on: Stage, log: Path | None = None, **more: str) -> Service:
     """A service on the stage, once it answers. more: further environment variables."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CLM_")}
     with (log or Path(os.devnull)).open("ab") as out:
         process = subprocess.Popen(

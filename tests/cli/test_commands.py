@@ -14,10 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.asking import free_port
 from clm.exchange.server import ExchangeServer
 from tests.support.candles import REAL, needs_real_candles
 from tests.support.exchange import serving, simulated
-from tests.support.shell import FEW, Shell, free_port, line_of, shell_in, until_it_answers
+from tests.support.shell import FEW, Shell, line_of, shell_in, until_it_answers
 
 COMMANDS = (
     "demo", "serve", "retrain", "status", "triggers", "models", "history", "promote", "rollback", "verify",

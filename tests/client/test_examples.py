@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.asking import free_port
 from clm.client import Client, Forecast
 from examples.bot_loop import FEE, Paper, act
 from tests.client.conftest import OPERATE, PAGE, READ, Service
-from tests.support.shell import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PAGE_OF_CLIENT = EXAMPLES.parent / "docs" / "client.md"

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.asking import free_port
 from clm.client import (
     AccessRefused,
     Client,
@@ -27,7 +28,6 @@ from clm.client import (
     WrongInput,
 )
 from tests.client.conftest import OPERATE, READ, Service
-from tests.support.shell import free_port
 
 Answer = httpx.Response | Exception
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from benchmarks.asking import free_port
 
 
 @contextmanager
@@ -48,7 +49,7 @@ class Server:
         self._commit = "on" if durable else "off"
         self._folder = Path(tempfile.mkdtemp(prefix="clm-pg-"))
         self._folder.chmod(0o777)
-        self._port = _free_port()
+        self._port = free_port()
         # PostgreSQL refuses to run as root.
         as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         data = str(self._folder / "data")
@@ -117,10 +118,3 @@ def _wait_for(url: str) -> None:
         except psycopg.OperationalError:
             time.sleep(0.05)
     raise RuntimeError(f"PostgreSQL at {url} does not answer")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.asking import free_port
 from clm.exchange.server import ExchangeServer
 
 FEW = json.dumps({m: {"num_trees": 5, "min_data_in_leaf": 100} for m in ("xgboost", "lightgbm")})
@@ -83,12 +83,6 @@ def serving_clm(shell: Shell, log: Path, **more: str) -> Iterator[tuple[subproce
         if process.poll() is None:
             process.kill()
         process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until_it_answers(base: str) -> None:

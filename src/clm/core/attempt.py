@@ -16,7 +16,6 @@ from clm.core.book import Forecast, Source
 from clm.core.bookkeeper import Bookkeeper
 from clm.core.certificate import Certificate, Truncation, certify, shuffled_labels
 from clm.core.domain import (
-    TARGET,
     Comparison,
     Decision,
     EvaluationResult,
@@ -24,6 +23,7 @@ from clm.core.domain import (
     Series,
     ShadowTestResult,
     candles_fingerprint,
+    feature_columns,
     fingerprint,
     is_past,
     utc,
@@ -109,7 +109,7 @@ class ModelAttempt:
         promoted in full.
         """
         registry = self.keeper.registry
-        names = [column for column in material.features.columns if column != TARGET]
+        names = feature_columns(material.features.columns)
         found = reign_of(registry, model_type, names, material.now, self.alarm, self.policy.guard_hours)
         reign, champion = found if found is not None else (None, None)
 

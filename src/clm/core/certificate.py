@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from clm.core import scoring
-from clm.core.domain import TARGET, EvaluationResult
+from clm.core.domain import TARGET, EvaluationResult, feature_columns
 from clm.core.protocols import FeatureEngineer
 from clm.core.timeline import Timeline
 from clm.core.wire import jsonable
@@ -113,7 +113,7 @@ class Truncation:
 
 def check_truncation(engineer: FeatureEngineer, candles: pd.DataFrame, features: pd.DataFrame) -> Truncation:
     """Computes some rows of `features` again from candles that end with them, and compares."""
-    names = [column for column in features.columns if column != TARGET]
+    names = feature_columns(features.columns)
     opens = pd.DatetimeIndex(candles.index)
     checked, worst, where = 0, 0.0, None
     for at in np.unique(np.linspace(0, len(features) - 2, TRUNCATED_ROWS).astype(int)):

@@ -38,6 +38,11 @@ SCALE = "volatility_ewma"
 _PAST = "@"
 
 
+def feature_columns(columns: Iterable[object]) -> list[str]:
+    """The columns of a feature frame that are features, in their order."""
+    return [str(name) for name in columns if name != TARGET]
+
+
 def past_name(feature: str, lag: int) -> str:
     """The column of what `feature` was so many candles ago."""
     return f"{feature}{_PAST}{lag}"

@@ -14,7 +14,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import TARGET, FloatArray, is_past
+from clm.core.domain import TARGET, FloatArray, feature_columns, is_past
 from clm.core.evidence import CLIP, Array
 from clm.core.scoring import long_run_variance
 
@@ -64,7 +64,7 @@ def feature_drift(window: Window) -> str | None:
     """
     if not window.ready:
         return None
-    names = [name for name in window.trained.columns if name != TARGET and not is_past(str(name))]
+    names = [name for name in feature_columns(window.trained.columns) if not is_past(name)]
     size, blocks = window.size, len(window.trained) // window.size
     distances, recent, stability = np.empty((len(names), blocks)), np.empty(len(names)), np.empty(len(names))
     for at, name in enumerate(names):

@@ -16,8 +16,11 @@ from clm.core.protocols import FeatureEngineer, RowEngineer, RowModel, TrainedMo
 
 def newest_row(engineer: FeatureEngineer, candles: pd.DataFrame) -> FeatureRow:
     """Features of the last candle. Raises InvalidCandles; InsufficientData where they cannot be known."""
-    if isinstance(engineer, RowEngineer):
-        return engineer.newest(candles)
+    return engineer.newest(candles) if isinstance(engineer, RowEngineer) else row_of_batch(engineer, candles)
+
+
+def row_of_batch(engineer: FeatureEngineer, candles: pd.DataFrame) -> FeatureRow:
+    """The same by computing a frame of them. Raises InvalidCandles, InsufficientData."""
     features = engineer.transform(candles.iloc[-engineer.warmup - 1 :])
     if features.index[-1] != candles.index[-1]:
         raise InsufficientData(f"the newest {engineer.warmup + 1} candles without a gap are needed")

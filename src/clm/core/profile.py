@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import TARGET
+from clm.core.domain import feature_columns
 
 #: Of training candles outside a feature's range, on either side; and above the limit of the score.
 _RARE = 0.001
@@ -32,7 +32,7 @@ class Profile:
     @classmethod
     def of(cls, trained: pd.DataFrame) -> Profile:
         """Of the feature rows a model was trained on."""
-        names = tuple(str(column) for column in trained.columns if column != TARGET)
+        names = tuple(feature_columns(trained.columns))
         values = trained[list(names)].to_numpy(dtype=np.float32)
         lower, upper = np.quantile(values, (_RARE, 1 - _RARE), axis=0).astype(np.float32)
         outside = ((values < lower) | (values > upper)).mean(axis=1)

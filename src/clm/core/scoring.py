@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import SCALE, TARGET, FloatArray, is_past, utc
+from clm.core.domain import SCALE, TARGET, FloatArray, feature_columns, is_past, utc
 from clm.core.errors import ClmError, TrainingFailed
 from clm.core.protocols import TrainedModel
 
@@ -41,7 +41,7 @@ def inputs(model: TrainedModel, rows: pd.DataFrame) -> pd.DataFrame:
 
     One that lacks some of them stays as it is, for the model to say so.
     """
-    names, present = list(model.feature_names), [str(name) for name in rows.columns if name != TARGET]
+    names, present = list(model.feature_names), feature_columns(rows.columns)
     if names == present or not any(map(is_past, present)) or not set(names) <= set(present):
         return rows
     chosen: pd.DataFrame = rows[names]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from clm.core.domain import TARGET, FeatureRow, is_past, longest_past, past_name
 from clm.core.errors import BadInput, InsufficientData, InvalidCandles, InvalidSetting
+from clm.core.newest import row_of_batch
 from clm.features.bars import Bars, check
 from clm.features.catalogue import ADVANCED, BASIC
 from clm.features.newest import Window, newest_row
@@ -114,11 +115,7 @@ class QuantumFeatureEngineer:
         What models look back on has no quick way. Raises InvalidCandles, InsufficientData.
         """
         if self._past:
-            frame = self.transform(df.iloc[-self.warmup - 1 :])
-            if frame.index[-1] != df.index[-1]:
-                raise InsufficientData(f"the newest {self.warmup + 1} candles without a gap are needed")
-            last: FeatureRow = frame.drop(columns=TARGET).to_numpy(dtype=np.float32)[-1]
-            return last
+            return row_of_batch(self, df)
         return newest_row(self.catalogue, Window.of(df, self.warmup + 1))
 
 

@@ -13,7 +13,7 @@ from clm.core import scoring
 from clm.core.alert import Alarm, Alert
 from clm.core.bookkeeper import Bookkeeper
 from clm.core.contest import Contest
-from clm.core.domain import TARGET, ModelArtifact, Series
+from clm.core.domain import ModelArtifact, Series, feature_columns
 from clm.core.errors import EvidenceMoved, SchemaMismatch, StorageFailed, TrainingFailed
 from clm.core.experiments import Arm, Experiment
 from clm.core.protocols import ModelRegistry, TrainedModel
@@ -90,7 +90,7 @@ class Contests:
 
 
 def _entered(registry: ModelRegistry, experiment: Experiment, features: pd.DataFrame) -> Entered:
-    names = [str(column) for column in features.columns if column != TARGET]
+    names = feature_columns(features.columns)
     since, arms = experiment.first_candle - experiment.series.step, []
     for arm in Arm:
         artifact = registry.get_version(experiment.model_type, experiment.version_of(arm))

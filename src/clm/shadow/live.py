@@ -21,7 +21,14 @@ from clm.core import scoring
 from clm.core.alert import Alarm, Alert
 from clm.core.book import Forecast, Source
 from clm.core.bookkeeper import Bookkeeper
-from clm.core.domain import TARGET, Decision, ModelArtifact, VersionStatus, candles_fingerprint, utc
+from clm.core.domain import (
+    Decision,
+    ModelArtifact,
+    VersionStatus,
+    candles_fingerprint,
+    feature_columns,
+    utc,
+)
 from clm.core.ensembles import ENSEMBLE, EnsembleKeeper
 from clm.core.errors import ClmError, EvidenceMoved, InsufficientData
 from clm.core.experiments import Experiment
@@ -203,7 +210,7 @@ class LiveShadow:
     ) -> Iterator[tuple[ModelArtifact, TrainedModel, datetime | None, datetime | None]]:
         """Champion, challengers, guarded previous champion, arms, if they can serve; from and until when."""
         registry = desk.keeper.registry
-        names = [str(column) for column in known.features.columns if column != TARGET]
+        names = feature_columns(known.features.columns)
         found = reign_of(registry, model_type, names, known.now, self._alarm, self._policy.guard_hours)
         always: set[str] = set()
         if found is not None:
@@ -303,7 +310,7 @@ class LiveShadow:
         A challenger that misses is for the policy to reject; of a champion or arm that does, a human hears.
         """
         registry = desk.keeper.registry
-        names = [str(column) for column in known.features.columns if column != TARGET]
+        names = feature_columns(known.features.columns)
         reign = look(registry, model_type, self._policy.guard_hours)
         first = utc(pd.DatetimeIndex(known.features.index)[0])
         beside = registry.challengers(model_type) if reign is not None and self._policy.continuous else []

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
-from clm.core.domain import TARGET, FeatureRow, FloatArray, FloatMatrix, ModelType
+from clm.core.domain import FeatureRow, FloatArray, FloatMatrix, ModelType, feature_columns
 from clm.core.errors import ArtifactCorrupt, TrainingFailed
 from clm.training import lightgbm_file, xgboost_file
 from clm.training.forest import Forest, forest_of_lightgbm, forest_of_xgboost
@@ -161,7 +161,7 @@ class XGBoostFamily:
 
     def train(self, df: pd.DataFrame, params: Mapping[str, Any], seed: int) -> XGBoostModel:
         knobs = self.table.resolve(params)
-        names = tuple(str(column) for column in df.columns if column != TARGET)
+        names = tuple(feature_columns(df.columns))
         label = training_target(df, knobs)
         settings = {
             "objective": "reg:squarederror", "tree_method": "hist", "seed": seed, "verbosity": 0,
@@ -208,7 +208,7 @@ class LightGBMFamily:
 
     def train(self, df: pd.DataFrame, params: Mapping[str, Any], seed: int) -> LightGBMModel:
         knobs = self.table.resolve(params)
-        names = tuple(str(column) for column in df.columns if column != TARGET)
+        names = tuple(feature_columns(df.columns))
         label = training_target(df, knobs)
         settings = {
             "objective": "regression", "boost_from_average": False, "seed": seed, "verbosity": -1,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import SCALE, TARGET, FeatureRow, FloatArray, FloatMatrix
+from clm.core.domain import SCALE, TARGET, FeatureRow, FloatArray, FloatMatrix, feature_columns
 from clm.core.errors import InsufficientData, NotExplainable, SchemaMismatch, TrainingFailed
 
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -25,7 +25,7 @@ def feature_matrix(df: pd.DataFrame, names: Sequence[str]) -> Matrix:
 
     Raises SchemaMismatch for a missing or foreign column, or a value that is not finite.
     """
-    present = [str(column) for column in df.columns if column != TARGET]
+    present = feature_columns(df.columns)
     if present != list(names):
         missing = [name for name in names if name not in present]
         foreign = [name for name in present if name not in names]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import TARGET, ModelType, is_past
+from clm.core.domain import TARGET, ModelType, feature_columns, is_past
 from clm.core.errors import BadInput, ClmError, InsufficientData, TrainingFailed
 from clm.core.plugins import model_family
 from clm.core.protocols import ModelFamily, PastFamily, TrainedModel
@@ -40,9 +40,10 @@ class QuantumModelTrainer:
         if TARGET not in df.columns:
             raise BadInput("df", list(df.columns)[:5], f"a feature frame with the column {TARGET!r}")
         given = {**self._params.get(str(model_type), {}), **(params or {})}
-        begun = self._begun.pop(_key(model_type, df), None) if not params else None
-        if begun is not None:
-            return begun.result()
+        if self._begun and not params:
+            begun = self._begun.pop(_key(model_type, df), None)
+            if begun is not None:
+                return begun.result()
         return self._train(family, str(model_type), df, given)
 
     def _train(
@@ -113,6 +114,6 @@ def _key(model_type: str, df: pd.DataFrame) -> tuple[str, str]:
 def _inputs(family: ModelFamily, df: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
     """The columns a family trains on; what is past only where it asks for it."""
     if isinstance(family, PastFamily):
-        return df[[*family.inputs([str(c) for c in df.columns if c != TARGET], params), TARGET]]
+        return df[[*family.inputs(feature_columns(df.columns), params), TARGET]]
     names = [name for name in df.columns if not is_past(str(name))]
     return df if len(names) == len(df.columns) else df[names]

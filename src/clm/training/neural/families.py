@@ -99,10 +99,7 @@ class NeuralModel:
 
     @cached_property
     def _places(self) -> list[list[int]]:
-        """Per channel the columns of its window, oldest first."""
-        at = {name: place for place, name in enumerate(self.feature_names)}
-        channels = (RETURNS, *self._described.exogenous)
-        return [[at[name] for name in window_of(c, int(self.params["input_size"]))] for c in channels]
+        return places_of(self._described)
 
     def _windows(self, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """float32 of shape (rows, channels, input_size)."""
@@ -144,10 +141,7 @@ class _NeuralFamily:
         label = training_target(df, {**knobs, "target_scaling": True}).astype(np.float32)
         metadata = Metadata(self.name, names, {**knobs, "target_scaling": True, "seed": seed})
         described = Described(metadata, self.exogenous)
-        at = {name: place for place, name in enumerate(names)}
-        size = int(knobs["input_size"])
-        places = [[at[n] for n in window_of(channel, size)] for channel in (RETURNS, *self.exogenous)]
-        windows = windows_of(feature_matrix(df[[*names]], names), places)
+        windows = windows_of(feature_matrix(df[[*names]], names), places_of(described))
         question = Message(
             {"do": "train", "described": described.to_json()}, {"windows": windows, "label": label}
         )
@@ -232,6 +226,13 @@ class PatchTSTFamily(_NeuralFamily):
 def window_of(feature: str, size: int) -> list[str]:
     """The columns of a feature's last `size` values, oldest first."""
     return [*(past_name(feature, lag) for lag in range(size - 1, 0, -1)), feature]
+
+
+def places_of(described: Described) -> list[list[int]]:
+    """Per channel, returns first, the columns of its window, oldest first."""
+    at = {name: place for place, name in enumerate(described.metadata.feature_names)}
+    size, channels = int(described.params["input_size"]), (RETURNS, *described.exogenous)
+    return [[at[name] for name in window_of(channel, size)] for channel in channels]
 
 
 def windows_of(matrix: np.ndarray[Any, Any], places: Sequence[Sequence[int]]) -> np.ndarray[Any, Any]:

@@ -103,13 +103,6 @@ class Keeper:
                 self._known.add(sha256)
             return self._child.ask(Message({**question, "model": sha256}, arrays))
 
-    def forget(self, sha256: str) -> None:
-        """A model nobody asks about any more need not be kept."""
-        with self._lock:
-            if sha256 in self._known and self._child is not None and self._child.alive:
-                self._known.discard(sha256)
-                self._child.ask(Message({"do": "forget", "model": sha256}))
-
     def close(self) -> None:
         """Until the next question."""
         with self._lock:
