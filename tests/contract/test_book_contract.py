@@ -53,6 +53,7 @@ def test_forecasts_come_back_to_the_last_bit_oldest_first(book: EvidenceBook) ->
 
     assert book.forecasts(RIDGE, "v1") == sorted(made, key=lambda f: f.open_time)
     assert book.forecasts(RIDGE, "v1", since=T0 + 2 * HOUR) == [made[0]]
+    assert book.forecast_times(RIDGE, "v1", T0 + HOUR) == [T0 + HOUR, T0 + 2 * HOUR]
     assert book.newest_forecast(RIDGE, "v1") == T0 + 2 * HOUR
 
 

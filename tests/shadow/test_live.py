@@ -101,6 +101,29 @@ class TestForecasts:
         assert [b.open_time - a.open_time for a, b in pairwise(stored)] == [HOUR] * 8
         assert stored[-1] == answered
 
+    def test_missed_ones_are_made_up_for_though_a_run_replayed_a_day_before(self, stage: Stage) -> None:
+        champion = stage.reign(0.1)
+        stage.play(2)
+        stage.client.now += 60 * HOUR
+        book, newest = stage.registry.book, stage.client.now - 2 * HOUR
+        replayed = [
+            Forecast(
+                model_type=RIDGE, version=champion.version, open_time=newest - ago * HOUR,
+                source=Source.REPLAY, forecast=0.002, variance=3.6e-5, made_at=stage.client.now, actual=0.001,
+                scored_at=stage.client.now,
+            )
+            for ago in range(24)
+        ]  # fmt: skip
+        book.record_forecasts(replayed)
+
+        tick, again = stage.live.tick(), stage.live.tick()
+
+        assert (tick.forecasts, tick.late) == (36, 35)
+        assert (again.forecasts, again.late) == (0, 0)
+        stored = book.forecasts(RIDGE, champion.version)
+        assert [b.open_time - a.open_time for a, b in pairwise(stored)] == [HOUR] * 61
+        assert [f.source for f in stored].count(Source.REPLAY) == 24
+
     def test_made_late_are_no_evidence(self, stage: Stage) -> None:
         stage.reign(0.0)
         challenger = stage.challenge(0.3)

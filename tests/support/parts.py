@@ -265,6 +265,9 @@ class DictBook:
     def newest_forecast(self, model_type: str, version: str) -> datetime | None:
         return max((f.open_time for f in self.forecasts(model_type, version)), default=None)
 
+    def forecast_times(self, model_type: str, version: str, since: datetime) -> list[datetime]:
+        return [f.open_time for f in self.forecasts(model_type, version, since=since)]
+
     def score(self, model_type: str, outcomes: Mapping[datetime, float], at: datetime) -> tuple[int, int]:
         scored = revised = 0
         for key, f in self._forecasts.items():

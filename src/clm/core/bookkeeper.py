@@ -22,8 +22,8 @@ Others = Mapping[str, Mapping[datetime, tuple[float, float]]]
 PURSE = timedelta(days=365)
 _DECISIONS = 300
 _ATTEMPTS = 5
-#: A candle that was never traded is taken for a hole so long, which costs little.
-_HOLES = 24
+#: Missed candles further back than this are not made up for.
+MAX_CATCH_UP = timedelta(days=31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +115,25 @@ class Bookkeeper:
         first = own if since is None else max(own, since)
         return self.registry.book.forecasts(champion.model_type, champion.version, since=first)
 
-    def reached(self, model_type: str, version: str) -> datetime | None:
-        """The candle up to which a version has forecast without a hole; None before its first forecast.
+    def reached(self, model_type: str, version: str, since: datetime) -> datetime:
+        """The candle up to which a version has forecast every one opened after `since`.
 
-        A request is answered, and stored, for the newest candle; those missed before it are still to be made
-        up for. Holes are looked for among the last `_HOLES` candles.
+        Its newest where that is not after `since`, and `since` before its first.
+
+        A request is answered, and a run's shadow replayed, for the newest candles: those missed before them
+        are still to be made up for, unless they are further back than `MAX_CATCH_UP`.
         """
         book, step = self.registry.book, self.registry.series.step
         newest = book.newest_forecast(model_type, version)
-        if newest is None:
-            return None
-        recent = {f.open_time for f in book.forecasts(model_type, version, since=newest - _HOLES * step)}
-        at = min(recent)
-        while at + step in recent:
+        if newest is None or newest <= since:
+            return newest or since
+        since = max(since, newest - MAX_CATCH_UP)
+        stored = set(book.forecast_times(model_type, version, since))
+        ahead = (newest - since) // step
+        at = newest - ahead * step
+        while at in stored or at == since:
             at += step
-        return at
+        return max(at - step, since)
 
     def rows(
         self, duel: Duel, pairs: Sequence[tuple[Forecast, Forecast]], others: Others

@@ -28,6 +28,10 @@ class EvidenceBook(Protocol):
         """The last candle a version has forecast; None before its first."""
         ...
 
+    def forecast_times(self, model_type: str, version: str, since: datetime) -> list[datetime]:
+        """The candles opened at or after `since` that a version has forecast, oldest first."""
+        ...
+
     def score(self, model_type: str, outcomes: Mapping[datetime, float], at: datetime) -> tuple[int, int]:
         """Fill in what happened, once; answers (scored now, found revised now).
 

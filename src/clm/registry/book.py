@@ -60,6 +60,13 @@ class SQLEvidenceBook:
             newest: datetime | None = connection.execute(query).scalar()
         return newest
 
+    def forecast_times(self, model_type: str, version: str, since: datetime) -> list[datetime]:
+        query = sa.select(forecasts.c.open_time).where(
+            self._mine(forecasts, model_type), forecasts.c.version == version, forecasts.c.open_time >= since
+        )
+        with self._database.reading() as connection:
+            return list(connection.execute(query.order_by(forecasts.c.open_time)).scalars())
+
     def score(self, model_type: str, outcomes: Mapping[datetime, float], at: datetime) -> tuple[int, int]:
         if not outcomes:
             return 0, 0

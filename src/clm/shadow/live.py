@@ -20,7 +20,7 @@ import structlog
 from clm.core import scoring
 from clm.core.alert import Alarm, Alert
 from clm.core.book import Forecast, Source
-from clm.core.bookkeeper import Bookkeeper
+from clm.core.bookkeeper import MAX_CATCH_UP, Bookkeeper
 from clm.core.domain import (
     Decision,
     ModelArtifact,
@@ -44,8 +44,6 @@ from clm.shadow.parity import Parity, compare, told
 from clm.shadow.settling import Settling
 
 log = structlog.get_logger()
-#: Missed candles further back than this are not made up for.
-MAX_CATCH_UP = timedelta(days=31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +185,10 @@ class LiveShadow:
         """The candle up to which every champion, and every arm since its experiment's start, has forecast."""
         registry, reached = desk.keeper.registry, desk.keeper.reached
         champions = [a for m in self._models if (a := registry.get_active(m)) is not None]
-        newest = [reached(a.model_type, a.version) or a.trained_at for a in champions]
+        newest = [reached(a.model_type, a.version, a.trained_at - self.step) for a in champions]
         for e in begun:
-            arms = (reached(e.model_type, version) for version in (e.version_a, e.version_b))
-            newest += [max(arm or e.starts_at, e.starts_at) for arm in arms]
+            arms = (reached(e.model_type, arm, e.starts_at) for arm in (e.version_a, e.version_b))
+            newest += [max(arm, e.starts_at) for arm in arms]
         return min(newest, default=now)
 
     def _forecast(self, desk: Desk, model_type: str, known: _Known) -> tuple[int, int]:
@@ -240,8 +238,7 @@ class LiveShadow:
     ) -> pd.DataFrame:
         """Rows the version has not forecast yet: of those closed since its training, or since the first."""
         registry, name = desk.keeper.registry, (artifact.model_type, artifact.version)
-        reached = desk.keeper.reached(*name)
-        after = reached if reached is not None else artifact.trained_at - registry.series.step
+        after = desk.keeper.reached(*name, since or artifact.trained_at - registry.series.step)
         due = known.features.index > pd.Timestamp(after if since is None else max(after, since))
         stored = [f.open_time for f in registry.book.forecasts(*name, since=after)]
         due &= ~known.features.index.isin(pd.DatetimeIndex(stored))
