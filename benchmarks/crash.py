@@ -14,8 +14,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
+from benchmarks.asking import until
 from benchmarks.kamikaze import POINTS
 from benchmarks.rehearsal import Stage, broken_promises, ended, killed_run, points, stage
 from clm.bootstrap import Application
@@ -34,15 +36,27 @@ def plan(passed: dict[str, int], kills: int) -> list[tuple[str, int]]:
 
 
 def killed_at_random(application: Application, dice: random.Random) -> Run:
-    """A forced run whose worker is killed from outside at a random moment of its life."""
-    run = application.supervisor.submit(RunRequest(force=True, requested_by="rehearsal"))
-    deadline = time.monotonic() + dice.uniform(0.0, 2.5)
-    while time.monotonic() < deadline and not application.runs.get(run.run_id).state.over:
-        time.sleep(0.01)
-    found = application.runs.get(run.run_id)
-    if found.state is RunState.RUNNING:
-        os.kill(int(found.owner.rpartition(":")[2]), signal.SIGKILL)
-    return ended(application, run.run_id)
+    """A forced run whose worker is killed from outside at a random moment of its life.
+
+    Within what a run takes; one that is over before its moment comes is followed by another.
+    """
+    while True:
+        usual = _seconds(application.runs.recent(20))
+        run = application.supervisor.submit(RunRequest(force=True, requested_by="rehearsal"))
+        until(lambda run=run: application.runs.get(run.run_id).state is not RunState.QUEUED)  # type: ignore[misc]
+        time.sleep(dice.uniform(0.0, usual))
+        found = application.runs.get(run.run_id)
+        if found.state is RunState.RUNNING:
+            os.kill(int(found.owner.rpartition(":")[2]), signal.SIGKILL)
+        over = ended(application, run.run_id)
+        if over.interruptions:
+            return over
+
+
+def _seconds(runs: Iterable[Run]) -> float:
+    """How long it takes at most: one that was taken up had less to do."""
+    lives = ((run.started_at, run.finished_at) for run in runs)
+    return max((e - b).total_seconds() for b, e in lives if b is not None and e is not None)
 
 
 def rehearse(on: Stage, kills: int, seed: int = 0) -> tuple[Counter[str], list[str]]:
