@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Self, cast
+from operator import attrgetter
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,11 @@ import talib
 
 from clm.core.domain import CANDLE_COLUMNS, FloatArray
 from clm.core.errors import InvalidCandles
+from clm.features.arithmetic import Values, clip, log, log_ratio, maximum, ratio, sqrt, where
 
 Stamps = np.ndarray[tuple[int], np.dtype[np.int64]]
+#: What is put into windows: a series made of the bars' arrays. The function itself is the key of the memory.
+SeriesOf = Callable[["Bars"], FloatArray]
 
 #: Window and decay of the volatility every scaled feature is divided by (RiskMetrics decay, cut off).
 SIGMA_WINDOW = 168
@@ -27,23 +31,47 @@ SIGMA_DECAY = 0.97
 #: Log return; a market that stands still has this volatility rather than none.
 SIGMA_FLOOR = 1e-6
 
-
 #: Of candles, in the order `Bars` takes them.
 COLUMNS = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_base", "trades")
 
+HIGH: SeriesOf = attrgetter("high")
+LOW: SeriesOf = attrgetter("low")
+VOLUME: SeriesOf = attrgetter("volume")
+QUOTE: SeriesOf = attrgetter("quote")
+TAKER: SeriesOf = attrgetter("taker")
+TRADES: SeriesOf = attrgetter("trades")
+LOG_CLOSE: SeriesOf = attrgetter("log_close")
+LOG_RANGE: SeriesOf = attrgetter("log_range")
+RETURN: SeriesOf = attrgetter("r")
+SQUARED: SeriesOf = attrgetter("r2")
+SIZE: SeriesOf = attrgetter("size")
+SIGN: SeriesOf = attrgetter("sign")
+TAKER_SHARE: SeriesOf = attrgetter("taker_share")
+USUAL_VOLUME: SeriesOf = attrgetter("usual_volume")
+
 
 class Bars:
-    """Arrays of one gap-free run, float64 of shape (n_candles,), and a memory of windows computed once.
+    """Arrays of one gap-free run, float64 of shape (n_candles,), and a memory of what was computed once.
 
-    What looks back over a window is a method: `Newest` answers it for the last candle alone, so that a
-    feature is defined once and computed for all candles or for the newest one.
+    A feature is a function of the candles' present values, which are attributes, and of windows, which are
+    methods. `Newest` answers both for the last candle alone.
     """
 
-    def __init__(self, opens: Stamps, columns: Sequence[FloatArray]) -> None:
+    open: Values
+    high: Values
+    low: Values
+    close: Values
+    volume: Values
+    quote: Values
+    taker: Values
+    trades: Values
+
+    def __init__(self, opens: Stamps, columns: Sequence[Values]) -> None:
         """opens: nanoseconds since 1970, UTC. columns: as `COLUMNS`."""
         self.opens = opens
         self.open, self.high, self.low, self.close, self.volume, self.quote, self.taker, self.trades = columns
-        self._memory: dict[tuple[str, str, int], FloatArray] = {}
+        self._series: dict[SeriesOf, FloatArray] = {}
+        self._memory: dict[tuple[Any, ...], Values] = {}
 
     @classmethod
     def of(cls, candles: pd.DataFrame) -> Self:
@@ -54,121 +82,140 @@ class Bars:
         )
 
     @cached_property
-    def log_close(self) -> FloatArray:
-        logs: FloatArray = np.log(self.close)
-        return logs
+    def closes(self) -> Any:
+        """When each candle closes: nanoseconds."""
+        step = self.opens[1] - self.opens[0] if len(self.opens) > 1 else 0
+        return self.opens + step
 
     @cached_property
-    def r(self) -> FloatArray:
+    def log_close(self) -> Values:
+        return np.log(self.close)
+
+    @cached_property
+    def r(self) -> Values:
         """Log return of each candle, close to close; 0 for the first."""
-        return self.changes(1)
+        return self.change(1)
 
     @cached_property
-    def r2(self) -> FloatArray:
+    def r2(self) -> Values:
         """Squared returns."""
         return self.r * self.r
 
     @cached_property
-    def size(self) -> FloatArray:
+    def size(self) -> Values:
         """Absolute returns."""
         return np.abs(self.r)
 
     @cached_property
-    def sign(self) -> FloatArray:
+    def sign(self) -> Values:
         """−1, 0 or 1: where the candle closed against the one before."""
         return np.sign(self.r)
 
     @cached_property
-    def usual_volume(self) -> FloatArray:
+    def usual_volume(self) -> Values:
         """Log of a candle's volume over the mean of a day of hourly candles."""
-        return log_ratio(self.volume, rolling_mean(self.volume, 24))
+        return log_ratio(self.volume, self.mean(VOLUME, 24))
 
     @cached_property
-    def sigma(self) -> FloatArray:
+    def sigma(self) -> Values:
         """EWMA volatility of log returns, per candle, at least `SIGMA_FLOOR`."""
-        return np.sqrt(np.maximum(self.decayed(self.r2, SIGMA_DECAY, SIGMA_WINDOW), SIGMA_FLOOR**2))
+        return sqrt(maximum(self.decayed(SQUARED, SIGMA_DECAY, SIGMA_WINDOW), SIGMA_FLOOR**2))
 
     @cached_property
-    def taker_share(self) -> FloatArray:
+    def taker_share(self) -> Values:
         """Bought by takers ÷ volume, minus one half; 0 without volume."""
         return ratio(self.taker, self.volume, 0.5) - 0.5
 
     @cached_property
-    def log_range(self) -> FloatArray:
-        logs: FloatArray = np.log(self.high / self.low)
-        return logs
+    def log_range(self) -> Values:
+        return log(self.high / self.low)
 
-    def change(self, k: int) -> FloatArray:
+    def series(self, of: SeriesOf) -> FloatArray:
+        """`of(self)`, computed once."""
+        made = self._series.get(of)
+        if made is None:
+            made = self._series[of] = of(self)
+        return made
+
+    def ago(self, of: SeriesOf, k: int) -> Values:
+        """The value k candles ago; 0 for the first k."""
+        values = self.series(of)
+        out = np.zeros(len(values))
+        out[k:] = values[:-k]
+        return out
+
+    def change(self, k: int) -> Values:
         """Log return over the last k candles; 0 for the first k."""
-        return self.changes(k)
-
-    def changes(self, k: int) -> FloatArray:
-        """The same as a series, for what is put into a window."""
         out = np.zeros(len(self.close))
         out[k:] = self.log_close[k:] - self.log_close[:-k]
         return out
 
-    def window(self, values: FloatArray, n: int) -> FloatArray:
+    def mean(self, of: SeriesOf, n: int) -> Values:
         """Mean of the last n values."""
-        return rolling_mean(values, n)
+        return self._remember((of, n), lambda: window_sum(self.series(of), n) / n)
 
-    def decayed(self, values: FloatArray, decay: float, n: int) -> FloatArray:
+    def mean_product(self, a: SeriesOf, b: SeriesOf, n: int) -> Values:
+        """Mean of the last n products."""
+        return self._remember((a, b, n), lambda: window_sum(self.series(a) * self.series(b), n) / n)
+
+    def decayed(self, of: SeriesOf, decay: float, n: int) -> Values:
         """Σ decay^k x[t−k] / Σ decay^k over the last n values."""
-        return window_sum(values, n, decay) * ((1 - decay) / (1 - decay**n))
+        return window_sum(self.series(of), n, decay) * ((1 - decay) / (1 - decay**n))
 
-    def largest(self, values: FloatArray, n: int) -> FloatArray:
+    def largest(self, of: SeriesOf, n: int) -> Values:
         """The greatest of the last n values."""
-        return filled(talib.MAX(values, n))
+        return self._remember(("max", of, n), lambda: filled(talib.MAX(self.series(of), n)))
 
-    def slope(self, n: int) -> FloatArray:
+    def smallest(self, of: SeriesOf, n: int) -> Values:
+        """The least of the last n values."""
+        return self._remember(("min", of, n), lambda: filled(talib.MIN(self.series(of), n)))
+
+    def slope(self, n: int) -> Values:
         """Least-squares slope of the log price over n candles, per candle."""
-        return filled(talib.LINEARREG_SLOPE(self.log_close - self.log_close[0], n))
+        return filled(talib.LINEARREG_SLOPE(self.series(level), n))
 
-    def aroon(self, n: int) -> FloatArray:
+    def aroon(self, n: int) -> Values:
         """Aroon oscillator, within ±100."""
         return filled(talib.AROONOSC(self.high, self.low, n))
 
-    def cci(self, n: int) -> FloatArray:
+    def cci(self, n: int) -> Values:
         """Commodity channel index."""
         return filled(talib.CCI(self.high, self.low, self.close, n))
 
-    def correlation(self, a: FloatArray, b: FloatArray, n: int) -> FloatArray:
+    def correlation(self, a: SeriesOf, b: SeriesOf, n: int) -> Values:
         """Pearson's correlation over the last n values, within ±1; 0 where one of them stands still."""
-        mean_a, mean_b = self.window(a, n), self.window(b, n)
-        square_a, square_b = self.window(a * a, n), self.window(b * b, n)
+        mean_a, mean_b = self.mean(a, n), self.mean(b, n)
+        square_a, square_b = self.mean_product(a, a, n), self.mean_product(b, b, n)
         spread_a, spread_b = square_a - mean_a**2, square_b - mean_b**2
         moves = (spread_a > 1e-12 + 1e-10 * square_a) & (spread_b > 1e-12 + 1e-10 * square_b)
-        spread = np.sqrt(np.where(moves, spread_a * spread_b, 1.0))
-        return np.clip(np.where(moves, (self.window(a * b, n) - mean_a * mean_b) / spread, 0.0), -1, 1)
+        spread = sqrt(where(moves, spread_a * spread_b, 1.0))
+        return clip(where(moves, (self.mean_product(a, b, n) - mean_a * mean_b) / spread, 0.0), -1.0, 1.0)
 
-    def mean(self, name: str, n: int, of: Callable[[], FloatArray]) -> FloatArray:
-        """Mean of the last n values of `of()`, remembered under `name`."""
-        return self._remember("mean", name, n, lambda: self.window(of(), n))
-
-    def std(self, n: int) -> FloatArray:
+    def std(self, n: int) -> Values:
         """Standard deviation of the last n log returns about zero drift, at least `SIGMA_FLOOR`."""
-        return self._remember(
-            "std", "r", n, lambda: np.sqrt(np.maximum(self.window(self.r2, n), SIGMA_FLOOR**2))
-        )
+        return self._remember(("std", n), lambda: sqrt(maximum(self.mean(SQUARED, n), SIGMA_FLOOR**2)))
 
-    def highest(self, n: int) -> FloatArray:
-        return self._remember("max", "high", n, lambda: self.largest(self.high, n))
-
-    def lowest(self, n: int) -> FloatArray:
-        return self._remember("min", "low", n, lambda: filled(talib.MIN(self.low, n)))
-
-    def _remember(self, kind: str, name: str, n: int, make: Callable[[], FloatArray]) -> FloatArray:
-        key = (kind, name, n)
+    def _remember(self, key: tuple[Any, ...], make: Callable[[], Values]) -> Values:
         if key not in self._memory:
             self._memory[key] = make()
         return self._memory[key]
 
 
-def before(values: FloatArray) -> FloatArray:
+def level(b: Bars) -> FloatArray:
+    """The log price above the run's first: small numbers, of which sums lose no digits."""
+    above: FloatArray = b.log_close - b.log_close[0]
+    return above
+
+
+def typical(b: Bars) -> FloatArray:
+    """Typical price."""
+    price: FloatArray = (b.high + b.low + b.close) / 3
+    return price
+
+
+def before(of: SeriesOf) -> SeriesOf:
     """Each candle's predecessor's value; 0 for the first."""
-    out = np.zeros(len(values))
-    out[1:] = values[:-1]
-    return out
+    return lambda b: b.ago(of, 1)
 
 
 def filled(values: FloatArray) -> FloatArray:
@@ -193,38 +240,6 @@ def window_sum(values: FloatArray, n: int, decay: float = 1.0) -> FloatArray:
         doubled = block.copy()
         doubled[size:] += decay**size * block[:-size]
         block, size = doubled, 2 * size
-
-
-def rolling_mean(values: FloatArray, n: int) -> FloatArray:
-    """Mean of the last n values at every candle, for what is itself put into a window."""
-    return window_sum(values, n) / n
-
-
-def ratio(a: FloatArray, b: FloatArray, neutral: float = 0.0) -> FloatArray:
-    """a/b, `neutral` where b is zero; of series, or of single numbers where only the newest is wanted."""
-    if _single(a, b):
-        return a / b if b > 0 else cast(FloatArray, np.float64(neutral))
-    out = np.full(max(np.size(a), np.size(b)), neutral)
-    np.divide(a, b, out=out, where=b > 0)
-    return out
-
-
-def log_ratio(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Log of a/b for amounts that may be zero: a thousandth of b is added to both; 0 where b is zero.
-
-    Scale-free, and bounded below where a candle saw no trade at all.
-    """
-    if _single(a, b):
-        scaled: FloatArray = (a + 1e-3 * b) / (1.001 * b) if b > 0 else cast(FloatArray, np.float64(1.0))
-        return np.log(scaled)
-    out = np.ones(max(np.size(a), np.size(b)))
-    np.divide(a + 1e-3 * b, 1.001 * b, out=out, where=b > 0)
-    return np.log(out)
-
-
-def _single(a: object, b: object) -> bool:
-    """Whether both are numbers, as `clm.features.newest` has them in the place of series."""
-    return isinstance(a, float) and isinstance(b, float)
 
 
 def check(df: pd.DataFrame) -> None:

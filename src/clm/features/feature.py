@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clm.core.domain import FloatArray
+from clm.features.arithmetic import Values
 from clm.features.bars import SIGMA_WINDOW, Bars
 
-Function = Callable[[Bars], FloatArray]
+Function = Callable[[Bars], Values]
 
 
 @dataclass(frozen=True, slots=True)

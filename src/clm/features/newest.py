@@ -1,68 +1,96 @@
 """The newest candle's features, from the last warm-up of candles alone: what serving needs, and quickly.
 
-The same catalogue, the same functions; only what looks back over a window is answered for the last candle
-instead of for all. Equal to the batch value within 1e-6, which tests hold every feature to.
+The same catalogue, the same functions; what is asked of the bars is answered with the newest candle's number
+instead of a series. Equal to the batch value within 1e-6, which tests hold every feature to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from math import sqrt
-from typing import Any
+from functools import cache, cached_property
 
 import numpy as np
 import pandas as pd
-import talib
 
 from clm.core.domain import FeatureRow, FloatArray
 from clm.core.errors import InsufficientData
-from clm.features.bars import COLUMNS, Bars, Stamps, check, filled
+from clm.features.arithmetic import Values, log
+from clm.features.bars import COLUMNS, HIGH, LOG_CLOSE, LOW, Bars, SeriesOf, Stamps, check, level, typical
 from clm.features.feature import Feature
 
 
 class Newest(Bars):
-    """Bars whose windows end at the last candle: single numbers, beside series of full length.
+    """Bars of which each value is the newest candle's, a float; `history` has the series behind it.
 
-    Elementwise arithmetic takes the two together; the last value of the result is the newest candle's.
+    A window's mean is read off the sums of a series from its end on, which are made once for all windows.
     """
 
-    def change(self, k: int) -> Any:
-        return self.log_close[-1] - self.log_close[-1 - k]
+    def __init__(self, opens: Stamps, columns: Sequence[FloatArray]) -> None:
+        self.history = Bars(opens, columns)
+        super().__init__(opens, [column.item(-1) for column in columns])
+        self._sums: dict[SeriesOf | tuple[SeriesOf, SeriesOf], FloatArray] = {}
 
-    def window(self, values: FloatArray, n: int) -> Any:
-        return np.add.reduce(values[-n:]) / n
+    def series(self, of: SeriesOf) -> FloatArray:
+        return self.history.series(of)
 
-    def decayed(self, values: FloatArray, decay: float, n: int) -> Any:
-        weights = _weights(decay, n)
-        return values[-n:] @ weights
+    @cached_property
+    def closes(self) -> Values:
+        return int(self.history.closes[-1])
 
-    def largest(self, values: FloatArray, n: int) -> Any:
-        return np.maximum.reduce(values[-n:])
+    @cached_property
+    def log_close(self) -> Values:
+        return log(self.close)
 
-    def lowest(self, n: int) -> Any:
-        return np.minimum.reduce(self.low[-n:])
+    @cached_property
+    def size(self) -> Values:
+        return abs(self.r)
 
-    def slope(self, n: int) -> Any:
-        return (self.log_close[-n:] - self.log_close[0]) @ _slope_weights(n)
+    @cached_property
+    def sign(self) -> Values:
+        return float((self.r > 0) - (self.r < 0))
 
-    def aroon(self, n: int) -> Any:
+    def ago(self, of: SeriesOf, k: int) -> Values:
+        return self.series(of).item(-1 - k)
+
+    def change(self, k: int) -> Values:
+        return self.log_close - self.ago(LOG_CLOSE, k)
+
+    def mean(self, of: SeriesOf, n: int) -> Values:
+        sums = self._sums.get(of)
+        if sums is None:
+            sums = self._sums[of] = _sums(self.history.series(of))
+        return sums.item(n - 1) / n
+
+    def mean_product(self, a: SeriesOf, b: SeriesOf, n: int) -> Values:
+        sums = self._sums.get((a, b))
+        if sums is None:
+            sums = self._sums[a, b] = _sums(self.history.series(a) * self.history.series(b))
+        return sums.item(n - 1) / n
+
+    def decayed(self, of: SeriesOf, decay: float, n: int) -> Values:
+        return float(self.series(of)[-n:] @ _weights(decay, n))
+
+    def largest(self, of: SeriesOf, n: int) -> Values:
+        return self._remember(("max", of, n), lambda: float(np.maximum.reduce(self.series(of)[-n:])))
+
+    def smallest(self, of: SeriesOf, n: int) -> Values:
+        return self._remember(("min", of, n), lambda: float(np.minimum.reduce(self.series(of)[-n:])))
+
+    def slope(self, n: int) -> Values:
+        return float(self.series(level)[-n:] @ _slope_weights(n))
+
+    def aroon(self, n: int) -> Values:
         # Of equal extremes the latest counts, as in TA-Lib.
-        since_high, since_low = self.high[: -n - 2 : -1].argmax(), self.low[: -n - 2 : -1].argmin()
-        return np.float64(100.0 * (since_low - since_high) / n)
+        high, low = self.series(HIGH), self.series(LOW)
+        since_high, since_low = high[: -n - 2 : -1].argmax(), low[: -n - 2 : -1].argmin()
+        return 100.0 * float(since_low - since_high) / n
 
-    def correlation(self, a: FloatArray, b: FloatArray, n: int) -> Any:
-        a, b = a[-n:], b[-n:]
-        mean_a, mean_b = float(np.add.reduce(a)) / n, float(np.add.reduce(b)) / n
-        square_a, square_b = float(a @ a) / n, float(b @ b) / n
-        spread_a, spread_b = square_a - mean_a * mean_a, square_b - mean_b * mean_b
-        if not (spread_a > 1e-12 + 1e-10 * square_a and spread_b > 1e-12 + 1e-10 * square_b):
-            return np.float64(0.0)
-        found = (float(a @ b) / n - mean_a * mean_b) / sqrt(spread_a * spread_b)
-        return np.float64(min(1.0, max(-1.0, found)))
-
-    def cci(self, n: int) -> FloatArray:
-        return filled(talib.CCI(self.high[-n:], self.low[-n:], self.close[-n:], n))[-1:]
+    def cci(self, n: int) -> Values:
+        price, average = self.series(typical), self.mean(typical, n)
+        away = price.item(-1) - average
+        spread = float(np.add.reduce(np.abs(price[-n:] - average))) / n
+        # Where the price stands still, what is left is the rounding of the mean.
+        return away / (0.015 * spread) if spread > 1e-12 * average else 0.0
 
 
 class Window:
@@ -91,9 +119,12 @@ class Window:
 def newest_row(catalogue: Sequence[Feature], window: Window) -> FeatureRow:
     """float32 of shape (n_features,), in the order of the catalogue; `window` holds its look-back and one."""
     bars = Newest(window.opens[-2:], tuple(window.values))
-    values: list[Any] = [feature.function(bars) for feature in catalogue]
-    last = [value if isinstance(value, float) else value[-1] for value in values]
-    return np.array(last, dtype=np.float32)
+    return np.array([feature.function(bars) for feature in catalogue], dtype=np.float32)
+
+
+def _sums(values: FloatArray) -> FloatArray:
+    """Of the last 1, 2, 3, … values."""
+    return np.add.accumulate(values[::-1])
 
 
 @cache

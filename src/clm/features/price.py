@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
 
 from clm.core.domain import FloatArray
-from clm.features.bars import Bars, ratio
+from clm.features.arithmetic import Values, log, maximum, ratio, where
+from clm.features.bars import HIGH, LOG_CLOSE, LOW, RETURN, SIGN, SIZE, Bars, level, typical
 from clm.features.feature import Feature, scaled
 
 
 def _return(k: int) -> Feature:
     basic = k in (1, 3, 6, 12, 24)
-    return Feature(f"return_{k}", "returns", scaled(k), lambda b: b.change(k) / (b.sigma * np.sqrt(k)), basic)
+    return Feature(f"return_{k}", "returns", scaled(k), lambda b: b.change(k) / (b.sigma * sqrt(k)), basic)
 
 
 def _lagged(lag: int) -> Feature:
-    def lagged(b: Bars) -> FloatArray:
-        out = np.zeros(len(b.r))
-        out[lag:] = b.r[:-lag]
-        return out / b.sigma
-
-    return Feature(f"return_lag_{lag}", "returns", scaled(lag + 1), lagged, basic=lag == 1)
-
-
-def _log_sma(b: Bars, n: int) -> FloatArray:
-    return b.mean("log_close", n, lambda: b.log_close)
+    return Feature(
+        f"return_lag_{lag}", "returns", scaled(lag + 1),
+        lambda b: b.ago(RETURN, lag) / b.sigma, basic=lag == 1,
+    )  # fmt: skip
 
 
 def _above_sma(n: int) -> Feature:
     return Feature(
         f"above_sma_{n}", "trend", scaled(n),
-        lambda b: (b.log_close - _log_sma(b, n)) / (b.sigma * np.sqrt(n)), basic=n == 24,
+        lambda b: (b.log_close - b.mean(LOG_CLOSE, n)) / (b.sigma * sqrt(n)), basic=n == 24,
     )  # fmt: skip
 
 
 def _sma_cross(fast: int, slow: int) -> Feature:
     return Feature(
         f"sma_cross_{fast}_{slow}", "trend", scaled(slow),
-        lambda b: (_log_sma(b, fast) - _log_sma(b, slow)) / (b.sigma * np.sqrt(slow)),
+        lambda b: (b.mean(LOG_CLOSE, fast) - b.mean(LOG_CLOSE, slow)) / (b.sigma * sqrt(slow)),
     )  # fmt: skip
 
 
@@ -45,7 +42,7 @@ def _slope(n: int) -> Feature:
     """Least-squares slope of the log price per candle, in volatilities."""
     return Feature(
         f"slope_{n}", "trend", scaled(n),
-        lambda b: b.slope(n) / b.sigma * np.sqrt(n),
+        lambda b: b.slope(n) / b.sigma * sqrt(n),
         basic=n == 24,
     )  # fmt: skip
 
@@ -54,11 +51,9 @@ def _macd(fast: int, slow: int) -> Feature:
     """Difference of two exponential means of the log price, cut off at four slow spans at most 168."""
     window = min(4 * slow, 168)
 
-    def macd(b: Bars) -> FloatArray:
-        level = b.log_close - b.log_close[0]
+    def macd(b: Bars) -> Values:
         gap = b.decayed(level, 1 - 2 / (fast + 1), window) - b.decayed(level, 1 - 2 / (slow + 1), window)
-        scaled_gap: FloatArray = gap / (b.sigma * np.sqrt(slow))
-        return scaled_gap
+        return gap / (b.sigma * sqrt(slow))
 
     return Feature(f"macd_{fast}_{slow}", "trend", scaled(window), macd, basic=(fast, slow) == (12, 26))
 
@@ -66,21 +61,42 @@ def _macd(fast: int, slow: int) -> Feature:
 def _efficiency(n: int) -> Feature:
     """Kaufman's efficiency ratio, signed: net move over the path walked, within ±1."""
     return Feature(
-        f"efficiency_{n}", "trend", n, lambda b: ratio(b.change(n), n * b.window(b.size, n))
+        f"efficiency_{n}", "trend", n, lambda b: ratio(b.change(n), n * b.mean(SIZE, n))
     )  # fmt: skip
 
 
 def _directional(n: int) -> Feature:
     """(+DM − −DM)/(+DM + −DM) over n candles, Wilder's directional movement with plain sums, within ±1."""
 
-    def directional(b: Bars) -> FloatArray:
-        up, down = np.zeros(len(b.high)), np.zeros(len(b.low))
-        up[1:], down[1:] = np.log(b.high[1:] / b.high[:-1]), np.log(b.low[:-1] / b.low[1:])
-        plus = b.window(np.where((up > down) & (up > 0), up, 0.0), n)
-        minus = b.window(np.where((down > up) & (down > 0), down, 0.0), n)
+    def directional(b: Bars) -> Values:
+        plus, minus = b.mean(_up, n), b.mean(_down, n)
         return ratio(plus - minus, plus + minus)
 
     return Feature(f"directional_{n}", "trend", n, directional)
+
+
+def _rise(b: Bars) -> FloatArray:
+    """How far the high rose since the candle before."""
+    rise = np.zeros(len(b.high))
+    rise[1:] = np.log(b.high[1:] / b.high[:-1])
+    return rise
+
+
+def _fall(b: Bars) -> FloatArray:
+    """How far the low fell since the candle before."""
+    fall = np.zeros(len(b.low))
+    fall[1:] = np.log(b.low[:-1] / b.low[1:])
+    return fall
+
+
+def _up(b: Bars) -> FloatArray:
+    up, down = b.series(_rise), b.series(_fall)
+    return np.where((up > down) & (up > 0), up, 0.0)
+
+
+def _down(b: Bars) -> FloatArray:
+    up, down = b.series(_rise), b.series(_fall)
+    return np.where((down > up) & (down > 0), down, 0.0)
 
 
 def _aroon(n: int) -> Feature:
@@ -90,8 +106,8 @@ def _aroon(n: int) -> Feature:
 def _rsi(n: int) -> Feature:
     """Relative strength with plain means (Cutler's), mapped to ±1."""
 
-    def rsi(b: Bars) -> FloatArray:
-        return ratio(b.window(b.r, n), b.window(b.size, n))
+    def rsi(b: Bars) -> Values:
+        return ratio(b.mean(RETURN, n), b.mean(SIZE, n))
 
     return Feature(f"rsi_{n}", "momentum", n, rsi, basic=n == 14)
 
@@ -99,9 +115,9 @@ def _rsi(n: int) -> Feature:
 def _range_position(n: int) -> Feature:
     """Where the close lies in the range of n candles, 0 bottom to 1 top (stochastic %K, Williams %R)."""
 
-    def position(b: Bars) -> FloatArray:
-        low = b.lowest(n)
-        return ratio(b.close - low, b.highest(n) - low, 0.5)
+    def position(b: Bars) -> Values:
+        low = b.smallest(LOW, n)
+        return ratio(b.close - low, b.largest(HIGH, n) - low, 0.5)
 
     return Feature(f"range_position_{n}", "momentum", n, position, basic=n == 48)
 
@@ -109,15 +125,14 @@ def _range_position(n: int) -> Feature:
 def _from_high(n: int) -> Feature:
     return Feature(
         f"below_high_{n}", "momentum", scaled(n),
-        lambda b: (b.log_close - np.log(np.maximum(b.highest(n), b.close))) / (b.sigma * np.sqrt(n)),
+        lambda b: (b.log_close - log(maximum(b.largest(HIGH, n), b.close))) / (b.sigma * sqrt(n)),
     )  # fmt: skip
 
 
 def _from_low(n: int) -> Feature:
-    def above(b: Bars) -> FloatArray:
-        low = np.where(b.lowest(n) > 0, b.lowest(n), b.close)
-        distance: FloatArray = (b.log_close - np.log(low)) / (b.sigma * np.sqrt(n))
-        return distance
+    def above(b: Bars) -> Values:
+        low = b.smallest(LOW, n)
+        return (b.log_close - log(where(low > 0, low, b.close))) / (b.sigma * sqrt(n))
 
     return Feature(f"above_low_{n}", "momentum", scaled(n), above)
 
@@ -129,18 +144,26 @@ def _cci(n: int) -> Feature:
 def _mfi(n: int) -> Feature:
     """Money flow: (money of rising − of falling candles) / all, by typical price, within ±1."""
 
-    def money_flow(b: Bars) -> FloatArray:
-        typical = (b.high + b.low + b.close) / 3
-        rising = np.zeros(len(typical))
-        rising[1:] = np.sign(typical[1:] - typical[:-1])
-        money = typical * b.volume
-        return ratio(b.window(rising * money, n), b.window(np.abs(rising) * money, n))
+    def money_flow(b: Bars) -> Values:
+        return ratio(b.mean(_signed_money, n), b.mean(_moved_money, n))
 
     return Feature(f"money_flow_{n}", "momentum", n, money_flow)
 
 
+def _signed_money(b: Bars) -> FloatArray:
+    price = b.series(typical)
+    rising = np.zeros(len(price))
+    rising[1:] = np.sign(price[1:] - price[:-1])
+    money: FloatArray = rising * (price * b.volume)
+    return money
+
+
+def _moved_money(b: Bars) -> FloatArray:
+    return np.abs(b.series(_signed_money))
+
+
 def _up_share(n: int) -> Feature:
-    return Feature(f"up_share_{n}", "momentum", n, lambda b: b.window(b.sign, n))
+    return Feature(f"up_share_{n}", "momentum", n, lambda b: b.mean(SIGN, n))
 
 
 FEATURES = (

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from math import log as ln
+
 import numpy as np
 
 from clm.core.domain import SCALE, FloatArray
-from clm.features.bars import SIGMA_FLOOR, SIGMA_WINDOW, Bars, before, ratio
+from clm.features.arithmetic import Values, clip, log, log1p, maximum, ratio, sqrt
+from clm.features.bars import (
+    LOG_RANGE,
+    RETURN,
+    SIGMA_FLOOR,
+    SIGMA_WINDOW,
+    SIGN,
+    SIZE,
+    SQUARED,
+    Bars,
+    before,
+)
 from clm.features.feature import Feature, scaled
+
+_RETURN_BEFORE, _SIZE_BEFORE = before(RETURN), before(SIZE)
 
 
 def _volatility(n: int) -> Feature:
     """Log of the n-candle volatility over the exponentially weighted one."""
     return Feature(
-        f"volatility_{n}", "volatility", scaled(n), lambda b: np.log(b.std(n) / b.sigma), basic=n in (6, 24)
+        f"volatility_{n}", "volatility", scaled(n), lambda b: log(b.std(n) / b.sigma), basic=n in (6, 24)
     )
 
 
 def _parkinson(n: int) -> Feature:
     """Log of Parkinson's (1980) high-low volatility over the close-to-close one."""
 
-    def parkinson(b: Bars) -> FloatArray:
-        squares = b.mean("range2", n, lambda: b.log_range**2) / (4 * np.log(2))
-        logs: FloatArray = np.log(np.sqrt(np.maximum(squares, SIGMA_FLOOR**2)) / b.sigma)
-        return logs
+    def parkinson(b: Bars) -> Values:
+        squares = b.mean_product(LOG_RANGE, LOG_RANGE, n) / (4 * ln(2))
+        return log(sqrt(maximum(squares, SIGMA_FLOOR**2)) / b.sigma)
 
     return Feature(f"parkinson_{n}", "volatility", scaled(n), parkinson)
 
@@ -30,58 +44,68 @@ def _parkinson(n: int) -> Feature:
 def _garman_klass(n: int) -> Feature:
     """Log of Garman & Klass's (1980) volatility over the close-to-close one."""
 
-    def garman_klass(b: Bars) -> FloatArray:
-        body = np.log(b.close / b.open)
-        squares = b.window(0.5 * b.log_range**2 - (2 * np.log(2) - 1) * body**2, n)
-        logs: FloatArray = np.log(np.sqrt(np.maximum(squares, SIGMA_FLOOR**2)) / b.sigma)
-        return logs
+    def garman_klass(b: Bars) -> Values:
+        return log(sqrt(maximum(b.mean(_range_less_body, n), SIGMA_FLOOR**2)) / b.sigma)
 
     return Feature(f"garman_klass_{n}", "volatility", scaled(n), garman_klass)
 
 
+def _range_less_body(b: Bars) -> FloatArray:
+    body = np.log(b.close / b.open)
+    squares: FloatArray = 0.5 * b.log_range**2 - (2 * ln(2) - 1) * body**2
+    return squares
+
+
 def _skewness(n: int) -> Feature:
     return Feature(
-        f"skewness_{n}", "volatility", n, lambda b: np.clip(b.window(b.r2 * b.r, n) / b.std(n) ** 3, -20, 20)
-    )
+        f"skewness_{n}", "volatility", n,
+        lambda b: clip(b.mean_product(SQUARED, RETURN, n) / b.std(n) ** 3, -20.0, 20.0),
+    )  # fmt: skip
 
 
 def _kurtosis(n: int) -> Feature:
     return Feature(
-        f"kurtosis_{n}", "volatility", n, lambda b: np.log1p(b.window(b.r2 * b.r2, n) / b.std(n) ** 4)
-    )
+        f"kurtosis_{n}", "volatility", n,
+        lambda b: log1p(b.mean_product(SQUARED, SQUARED, n) / b.std(n) ** 4),
+    )  # fmt: skip
 
 
 def _asymmetry(n: int) -> Feature:
     """(downside − upside)/(downside + upside) semivariance, within ±1."""
     return Feature(
         f"semivariance_asymmetry_{n}", "volatility", n,
-        lambda b: ratio(-b.window(b.sign * b.r2, n), b.window(b.r2, n)),
+        lambda b: ratio(-b.mean_product(SIGN, SQUARED, n), b.mean(SQUARED, n)),
     )  # fmt: skip
 
 
 def _largest(n: int) -> Feature:
-    return Feature(f"largest_move_{n}", "volatility", scaled(n), lambda b: b.largest(b.size, n) / b.sigma)
+    return Feature(f"largest_move_{n}", "volatility", scaled(n), lambda b: b.largest(SIZE, n) / b.sigma)
 
 
 def _autocorrelation(n: int) -> Feature:
-    return Feature(f"autocorrelation_{n}", "volatility", n + 1, lambda b: b.correlation(b.r, before(b.r), n))
+    return Feature(
+        f"autocorrelation_{n}", "volatility", n + 1, lambda b: b.correlation(RETURN, _RETURN_BEFORE, n)
+    )
 
 
 def _variance_ratio(k: int, n: int) -> Feature:
     """Log of Lo & MacKinlay's (1988) variance ratio: k-candle against one-candle variance over n candles."""
 
-    def variance_ratio(b: Bars) -> FloatArray:
-        long = np.maximum(b.window(b.changes(k) ** 2, n) / k, SIGMA_FLOOR**2)
-        logs: FloatArray = np.log(long) - 2 * np.log(b.std(n))
-        return logs
+    def squared_change(b: Bars) -> FloatArray:
+        squares: FloatArray = b.change(k) ** 2
+        return squares
+
+    def variance_ratio(b: Bars) -> Values:
+        long = maximum(b.mean(squared_change, n) / k, SIGMA_FLOOR**2)
+        return log(long) - 2 * log(b.std(n))
 
     return Feature(f"variance_ratio_{k}_{n}", "volatility", n + k, variance_ratio)
 
 
 def _volatility_of_volatility(n: int) -> Feature:
-    def spread(b: Bars) -> FloatArray:
-        average = b.window(b.size, n)
-        return ratio(np.sqrt(np.maximum(b.window(b.r2, n) - average * average, 0)), average)
+    def spread(b: Bars) -> Values:
+        average = b.mean(SIZE, n)
+        return ratio(sqrt(maximum(b.mean(SQUARED, n) - average * average, 0.0)), average)
 
     return Feature(f"volatility_of_volatility_{n}", "volatility", n, spread)
 
@@ -90,7 +114,7 @@ def _clustering(n: int) -> Feature:
     """Correlation of one candle's absolute return with the next one's."""
 
     return Feature(
-        f"volatility_clustering_{n}", "volatility", n + 1, lambda b: b.correlation(b.size, before(b.size), n)
+        f"volatility_clustering_{n}", "volatility", n + 1, lambda b: b.correlation(SIZE, _SIZE_BEFORE, n)
     )
 
 
