@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ import pandas as pd
 import pytest
 
 from clm.core.domain import Series
+from clm.core.errors import BadInput
 from clm.core.recompute import recompute
 from clm.registry.sql import SQLModelRegistry
 from clm.replay.client import AsOfClient
+from clm.replay.report import table_row
 from clm.replay.walk import Task, steps_done, walk
 from clm.settings import Settings
 from tests.support.candles import random_walk
@@ -39,14 +42,15 @@ def _candles(folder: Path, series: Series = BTC, seed: int = 1, rows: int = 24 *
 
 
 def _task(
-    folder: Path, policy: str = "evidence", *, weeks: int = 6, series: tuple[Series, ...] = (BTC,)
-) -> Task:
+    folder: Path, policy: str = "evidence", *, weeks: int = 6, series: tuple[Series, ...] = (BTC,),
+    models: tuple[str, ...] = ("lightgbm",),
+) -> Task:  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     files = tuple(_candles(folder, one, seed) for seed, one in enumerate(series))
     own = folder / policy
     settings = Settings.load(
-        symbols=tuple(s.symbol for s in series), models=("lightgbm",), features="basic",
-        training_lookback_days=90, training_params={"lightgbm": FEW}, log_level="error",
+        symbols=tuple(s.symbol for s in series), models=models, features="basic",
+        training_lookback_days=90, training_params={"lightgbm": FEW, "xgboost": FEW}, log_level="error",
         promotion_policy="newest" if policy == "never" else policy, refresh_after_days=14,
         db_url=f"sqlite:///{own}/clm.db", model_dir=own / "models", data_dir=own / "data",
     )  # fmt: skip
@@ -150,12 +154,28 @@ def test_killed_and_begun_again_it_comes_to_the_same(tmp_path: Path) -> None:
     assert _decisions(killed) == _decisions(whole)
 
 
-def test_other_settings_begin_anew(tmp_path: Path) -> None:
+def test_a_folder_of_a_replay_with_other_options_is_refused(tmp_path: Path) -> None:
     task = _task(tmp_path, "never", weeks=1)
     walk(task)
+    other = replace(task, step=timedelta(days=3))
 
     assert steps_done(task) == 1
-    assert steps_done(_task(tmp_path, "newest", weeks=1)) == 0
+    with pytest.raises(BadInput, match="no replay with other options"):
+        walk(other)
+    assert steps_done(task) == 1
+
+
+def test_of_several_model_types_the_ensemble_is_scored_too_over_the_same_hours(tmp_path: Path) -> None:
+    task = _task(tmp_path, weeks=3, models=("xgboost", "lightgbm"))
+
+    scores = {one.model_type: one for one in walk(task)}
+
+    assert list(scores) == ["xgboost", "lightgbm", "ensemble"]
+    assert {one.hours for one in scores.values()} == {3 * 7 * 24}
+    # A mixture by convex weights errs no more than its worst member.
+    assert scores["ensemble"].loss <= max(one.loss for one in scores.values())
+    assert scores["ensemble"].loss != scores["lightgbm"].loss
+    assert table_row(scores["ensemble"])[2] == "ensemble"
 
 
 @pytest.mark.slow

@@ -33,7 +33,10 @@ def replay(
         str, typer.Option(help="Comma-separated: never, newest, threshold, evidence.")
     ] = "never,newest,threshold,evidence",
     symbols: Annotated[str | None, typer.Option(help="Comma-separated; default: all configured.")] = None,
-    model: Annotated[str, typer.Option(help="Model family to keep alive.")] = "lightgbm",
+    models: Annotated[
+        str,
+        typer.Option("--models", "--model", help="Comma-separated; of several the ensemble is shown too."),
+    ] = "lightgbm",
     step_days: Annotated[float, typer.Option(min=0.05, help="Days between retraining slots.")] = 7,
     pool: Annotated[
         bool, typer.Option("--pool", help="All symbols in one group that shares its evidence.")
@@ -61,7 +64,7 @@ def replay(
         if name not in POLICIES:
             raise BadInput("--policies", name, ", ".join(POLICIES))
     given: dict[str, Any] = {"symbols": symbols} if symbols else {}
-    settings = Settings.load(**given, models=(model,), retrain_interval_days=min(step_days, 7))
+    settings = Settings.load(**given, models=models, retrain_interval_days=min(step_days, 7))
     set_up_logging(settings.log_level, settings.log_format)
     series = tuple(Series(symbol, settings.interval) for symbol in settings.symbols)
     folder = out.resolve()
@@ -75,7 +78,8 @@ def replay(
     ]
     scores = _run(tasks, processes)
     about = {
-        "start": begin.isoformat(), "end": stop.isoformat(), "step_days": step_days, "model": model,
+        "start": begin.isoformat(), "end": stop.isoformat(), "step_days": step_days,
+        "models": list(settings.models),
         "pooled": pool, "settings": settings.masked(),
     }  # fmt: skip
     as_file, as_page = write(scores, about, folder)

@@ -15,14 +15,14 @@ from clm.core.errors import StorageFailed
 from clm.replay.scores import Scores
 
 COLUMNS = (
-    "policy", "series", "hours", "loss / zero", "R²", "R² clip", "direction", "promoted", "back", "harmful",
-    "age", "trained", "cost",
+    "policy", "series", "model", "hours", "loss / zero", "R²", "R² clip", "direction", "promoted", "back",
+    "harmful", "age", "trained", "cost",
 )  # fmt: skip
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:84rem;margin:2rem auto;padding:0 1rem;color:#1d2733}
 table{border-collapse:collapse;margin:1rem 0}
 th,td{padding:.3rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid #dde}
-th:first-child,td:first-child,td:nth-child(2),th:nth-child(2){text-align:left}img{max-width:100%}
+td:nth-child(-n+3),th:nth-child(-n+3){text-align:left}img{max-width:100%}
 p{max-width:46rem}
 """
 
@@ -32,13 +32,14 @@ def table_row(scores: Scores) -> tuple[str, ...]:
     promotions = ", ".join(f"{n}\N{NO-BREAK SPACE}{label}" for label, n in sorted(scores.promotions.items()))
     direction = scores.directional_accuracy
     return (
-        scores.policy, f"{scores.symbol} {scores.interval}", f"{scores.hours:,}", f"{scores.loss:.5f}",
-        f"{scores.r2:+.3%}", f"{scores.r2_clipped:+.3%}", "—" if direction is None else f"{direction:.2%}",
+        scores.policy, f"{scores.symbol} {scores.interval}", scores.model_type, f"{scores.hours:,}",
+        f"{scores.loss:.5f}", f"{scores.r2:+.3%}", f"{scores.r2_clipped:+.3%}",
+        "—" if direction is None else f"{direction:.2%}",
         promotions or "—", str(scores.rollbacks),
         f"{scores.harmful} of {scores.looked_back}" if scores.looked_back else "—",
-        f"{scores.mean_age_days:.0f} d",
-        f"{scores.trained}, {scores.failed} failed" if scores.failed else str(scores.trained),
-        f"{scores.seconds:.0f} s",
+        "—" if scores.mean_age_days is None else f"{scores.mean_age_days:.0f} d",
+        f"{scores.trained}, {scores.failed} failed" if scores.failed else str(scores.trained or "—"),
+        f"{scores.seconds:.0f} s" if scores.trained else "—",
     )  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def _page(scores: Sequence[Scores], about: dict[str, Any]) -> str:
     )
     told = html.escape(
         f"{about['start'][:10]} to {about['end'][:10]} UTC, a step every {about['step_days']:g} days, "
-        f"{about['model']}; every hour is out-of-sample for the model that answered it."
+        f"{', '.join(about['models'])}; every hour is out-of-sample for the model that answered it."
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>CLM replay</title>'
@@ -90,9 +91,11 @@ def _picture(scores: Sequence[Scores]) -> str:
     figure = Figure(figsize=(10, 6), layout="constrained")
     FigureCanvasSVG(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    several = len({one.model_type for one in scores}) > 1
     for one in scores:
         days = np.array([day for day, _, _ in one.curve], dtype="datetime64[D]")
-        above.plot(days, [gain for _, gain, _ in one.curve], label=one.policy, linewidth=1.3)
+        name = f"{one.policy}, {one.model_type}" if several else one.policy
+        above.plot(days, [gain for _, gain, _ in one.curve], label=name, linewidth=1.3)
         below.plot(days, [age for _, _, age in one.curve], linewidth=1.3)
     above.axhline(0, color="grey", linewidth=0.6)
     above.set_ylabel("cumulative gain over zero\n(hours' worth of zero loss)")

@@ -13,6 +13,8 @@ import pandas as pd
 from clm.bootstrap import Application
 from clm.core import scoring
 from clm.core.domain import Decision, FloatArray, ModelArtifact, Outcome, Series
+from clm.core.ensemble import Weighting
+from clm.core.ensembles import ENSEMBLE
 from clm.core.errors import InsufficientData
 from clm.core.paired import Paired
 from clm.core.protocols import ModelRegistry
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 #: A promotion is looked back at over so many days: did the one that was replaced forecast them better?
 HINDSIGHT = timedelta(days=30)
+_COLUMNS = ["time", "forecast", "actual", "variance", "age"]
 _ROLLBACKS = frozenset({"guard", "rollback"})
 
 
@@ -34,9 +37,9 @@ class Scores:
     loss: mean squared error over that of forecasting zero, variance-normalised (1.0 = as good as zero). r2:
     1 − loss, a fraction; r2_clipped: the surprise winsorised at 3 σ̂. harmful: of the promotions looked
     back at, those after which the replaced champion would have forecast the next 30 days better. trained:
-    attempts, failed: of these. seconds: of training. by_year: hours, r2, r2_clipped, directional_accuracy of
-    each year. curve: per day (date, cumulative gain over zero in units of mean zero loss, champion's age in
-    days).
+    attempts, failed: of these. seconds: of training. mean_age_days: None for the ensemble. by_year: hours,
+    r2, r2_clipped, directional_accuracy of each year. curve: per day (date, cumulative gain over zero in
+    units of mean zero loss, champion's age in days).
     """
 
     policy: str
@@ -55,39 +58,68 @@ class Scores:
     trained: int
     failed: int
     seconds: float
-    mean_age_days: float
+    mean_age_days: float | None
     by_year: dict[str, dict[str, float | None]]
     curve: list[tuple[str, float, float]]
 
 
-def score_series(application: Application, series: Series, client: AsOfClient, task: Task) -> Scores:
-    """Scores of the first configured model type of `series`."""
-    model_type = application.models[0]
+def score_series(
+    application: Application, series: Series, client: AsOfClient, task: Task, model_type: str
+) -> Scores:
+    """Scores of one model type of `series`. Raises InsufficientData where none ever reigned."""
     registry = application.registry.for_series(series)
     decisions = [d for d in registry.get_decisions(model_type, limit=100_000) if d.decided_at is not None]
     rises = sorted(
         (d for d in decisions if d.outcome is Outcome.PROMOTE), key=lambda d: d.decided_at or task.start
     )
     if not rises:
-        raise InsufficientData(f"{series}: no model could be trained from {task.start:%Y-%m-%d} on")
+        raise InsufficientData(
+            f"{series}: no {model_type} could be trained from {task.start:%Y-%m-%d} on; see `clm trials`"
+        )
     frame = _reigned(registry, model_type, rises, task)
-    skill = _skill(frame)
-    actual, forecast, variance = (frame[c].to_numpy() for c in ("actual", "forecast", "variance"))
-    zero, loss = actual**2 / variance, (actual - forecast) ** 2 / variance
     backs = [_was_harmful(application, series, client, d) for d in rises if d.champion_version is not None]
     trials = registry.book.trials(model_type, limit=100_000)
     return Scores(
-        policy=task.policy, symbol=series.symbol, interval=series.interval, model_type=model_type,
-        hours=len(frame), loss=1 - (skill["r2"] or 0.0), r2=skill["r2"] or 0.0,
-        r2_clipped=skill["r2_clipped"] or 0.0, directional_accuracy=skill["directional_accuracy"],
+        **_judged(frame, task, series, model_type),
         promotions=dict(Counter(d.label for d in rises if d.label not in _ROLLBACKS)),
         rollbacks=sum(d.label in _ROLLBACKS for d in rises),
         looked_back=len([b for b in backs if b is not None]), harmful=sum(b is True for b in backs),
         trained=len(trials), failed=sum(trial.outcome == "failed" for trial in trials),
         seconds=round(sum(trial.seconds for trial in trials), 1),
-        mean_age_days=float(frame["age"].mean()), by_year=_by_year(frame),
-        curve=_curve(frame, zero - loss, float(zero.mean())),
+        mean_age_days=float(frame["age"].mean()),
     )  # fmt: skip
+
+
+def score_ensemble(application: Application, series: Series, task: Task) -> Scores:
+    """Scores of the champions' mixture by online weights, from the hour on at which all could reign."""
+    book = application.registry.for_series(series).book
+    step, weighting = series.step, str(Weighting.ONLINE)
+    rows = [
+        (f.open_time + step, f.forecast, f.actual, f.variance, 0)
+        for f in book.forecasts(ENSEMBLE, weighting, since=task.start - step)
+        if f.actual is not None
+    ]
+    if not rows:
+        raise InsufficientData(f"{series}: no hour was forecast by several champions")
+    return Scores(
+        **_judged(pd.DataFrame(rows, columns=_COLUMNS), task, series, ENSEMBLE),
+        promotions={}, rollbacks=0, looked_back=0, harmful=0, trained=0, failed=0, seconds=0.0,
+        mean_age_days=None,
+    )  # fmt: skip
+
+
+def _judged(frame: pd.DataFrame, task: Task, series: Series, model_type: str) -> dict[str, Any]:
+    """What only the forecasts and the outcomes say."""
+    skill = _skill(frame)
+    actual, forecast, variance = (frame[c].to_numpy() for c in ("actual", "forecast", "variance"))
+    zero, loss = actual**2 / variance, (actual - forecast) ** 2 / variance
+    return {
+        "policy": task.policy, "symbol": series.symbol, "interval": series.interval,
+        "model_type": model_type, "hours": len(frame), "loss": 1 - (skill["r2"] or 0.0),
+        "r2": skill["r2"] or 0.0, "r2_clipped": skill["r2_clipped"] or 0.0,
+        "directional_accuracy": skill["directional_accuracy"], "by_year": _by_year(frame),
+        "curve": _curve(frame, zero - loss, float(zero.mean())),
+    }  # fmt: skip
 
 
 def _skill(frame: pd.DataFrame) -> dict[str, float | None]:
@@ -124,7 +156,7 @@ def _reigned(registry: ModelRegistry, model_type: str, rises: list[Decision], ta
             for f in registry.book.forecasts(model_type, rise.candidate_version, since=since)
             if f.actual is not None and (until is None or f.open_time < until)
         ]
-    return pd.DataFrame(rows, columns=["time", "forecast", "actual", "variance", "age"])
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def _was_harmful(application: Application, series: Series, client: AsOfClient, rise: Decision) -> bool | None:

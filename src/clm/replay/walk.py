@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,10 +15,10 @@ import pandas as pd
 from clm.bootstrap import Application
 from clm.core.domain import Series, utc
 from clm.core.dumps import parse_candles
-from clm.core.errors import StorageFailed
+from clm.core.errors import BadInput, StorageFailed
 from clm.core.wire import iso
 from clm.replay.client import AsOfClient
-from clm.replay.scores import Scores, score_series
+from clm.replay.scores import Scores, score_ensemble, score_series
 from clm.settings import Settings
 
 #: `never` trains once; the others are names of promotion policies.
@@ -50,7 +51,10 @@ class Task:
 
 
 def walk(task: Task) -> list[Scores]:
-    """Runs what is left of a task; answers what came of it, one entry a series."""
+    """Runs what is left of a task; answers what came of it: an entry per series and model type.
+
+    With several model types there is one more per series, of their ensemble.
+    """
     task.folder.mkdir(parents=True, exist_ok=True)
     clients = {
         series: AsOfClient(series, _read(file), task.start)
@@ -69,16 +73,25 @@ def walk(task: Task) -> list[Scores]:
             shadow.tick()
             _save(task, step + 1)
         _at(clients, task.end)
-        return [score_series(application, series, client, task) for series, client in clients.items()]
+        return [one for series in task.series for one in _scores(application, series, clients[series], task)]
+
+
+def _scores(application: Application, series: Series, client: AsOfClient, task: Task) -> Iterator[Scores]:
+    for model_type in application.models:
+        yield score_series(application, series, client, task, model_type)
+    if len(application.models) > 1:
+        yield score_ensemble(application, series, task)
 
 
 def steps_done(task: Task) -> int:
-    """As the task's folder says; 0 before it began."""
+    """As the task's folder says; 0 before it began. Raises BadInput where it is another task's."""
     file = task.folder / "state.json"
     if not file.is_file():
         return 0
     state = json.loads(file.read_text())
-    return int(state["done"]) if state["task"] == _identity(task) else 0
+    if state["task"] != _identity(task):
+        raise BadInput("--out", str(task.folder.parent), "a folder that holds no replay with other options")
+    return int(state["done"])
 
 
 def _train(application: Application, series: tuple[Series, ...]) -> None:
