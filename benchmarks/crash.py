@@ -61,7 +61,7 @@ def _seconds(runs: Iterable[Run]) -> float:
 
 def rehearse(on: Stage, kills: int, seed: int = 0) -> tuple[Counter[str], list[str]]:
     """(outcomes, broken promises) of so many kills, one after the other on the same registry."""
-    dice, outcomes, broken = random.Random(seed), Counter[str](), []
+    dice, outcomes, broken, recomputed = random.Random(seed), Counter[str](), [], set[int]()
     with on.application() as application:
         passed = points(application)
         print(f"an undisturbed run passes {passed}", flush=True)
@@ -80,9 +80,10 @@ def rehearse(on: Stage, kills: int, seed: int = 0) -> tuple[Counter[str], list[s
             begun = sum(interruption["attempt"] > 0 for interruption in run.interruptions)
             if begun != run.attempt - 1:
                 broken.append(f"{point} {nth}: {begun} of {run.attempt - 1} on record")
-            broken += [f"{point} {nth}: {what}" for what in broken_promises(application)]
+            broken += [f"{point} {nth}: {what}" for what in broken_promises(application, recomputed)]
             if number % 20 == 0:
                 print(f"  {number} kills: {dict(outcomes)}, {len(broken)} promises broken", flush=True)
+        broken += broken_promises(application)
     return outcomes, broken
 
 

@@ -97,8 +97,12 @@ def ended(application: Application, run_id: str, seconds: float = 120) -> Run:
     raise RuntimeError(f"run {run_id} is still {run.state} after {seconds} s")
 
 
-def broken_promises(application: Application) -> list[str]:
-    """What does not hold that must hold at any moment at which nobody is at work; empty: all is well."""
+def broken_promises(application: Application, recomputed: set[int] | None = None) -> list[str]:
+    """What does not hold that must hold at any moment at which nobody is at work; empty: all is well.
+
+    recomputed: decisions that have been recomputed and need not be again; those that are now are added.
+    """
+    recomputed = set() if recomputed is None else recomputed
     found = [f"{f.model_type} {f.version}: {f.problem}" for f in application.registry.verify() if f.damaged]
     for series in application.series:
         registry = application.registry.for_series(series)
@@ -121,8 +125,9 @@ def broken_promises(application: Application) -> list[str]:
             found += [
                 f"decision {d.decision_id} does not recompute: {again.differences}"
                 for d in decisions
-                if d.inputs and not (again := recompute(registry, d)).same
+                if d.inputs and d.decision_id not in recomputed and not (again := recompute(registry, d)).same
             ]
+            recomputed |= {d.decision_id for d in decisions if d.decision_id is not None}
     found += [f"run {r.run_id} is still {r.state}" for r in application.runs.recent(500) if not r.state.over]
     return found
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from clm.core.attempt import STEPS
-from clm.core.domain import Outcome, Progress, VersionStatus
+from clm.core.domain import ModelArtifact, Outcome, Progress, Series, VersionStatus
 from clm.core.errors import (
     ArtifactMissing,
+    DatabaseUnavailable,
     InsufficientData,
     InvalidSetting,
     TrainingFailed,
@@ -63,6 +64,41 @@ def test_a_first_cycle_trains_promotes_and_reports_every_model() -> None:
     assert champion is not None
     assert champion.trained_at == champion.promoted_at == client.now == report.triggered_at
     assert champion.metrics == report.evaluations[0].metrics
+
+
+class _Eager(QuantumModelTrainer):
+    """Writes down what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(params=FAST)
+        self.asked: list[str] = []
+
+    def anticipate(self, model_type: str, frames: Sequence[pd.DataFrame]) -> None:
+        self.asked.append(f"begin {model_type}")
+        super().anticipate(model_type, frames)
+
+    def forget(self) -> None:
+        self.asked.append("forget")
+        super().forget()
+
+
+class _Gone(DictRegistry):
+    def for_series(self, series: Series) -> Self:
+        return self
+
+    def save_model(self, artifact: ModelArtifact) -> ModelArtifact:
+        raise DatabaseUnavailable("the database is gone")
+
+
+def test_trainings_begun_early_are_forgotten_at_the_end_also_of_a_cycle_that_lost_its_database() -> None:
+    well, ill = _Eager(), _Eager()
+    manager_over(_at(120), trainer=well).run_full_cycle()
+    lost = manager_over(_at(120), _Gone(BTC), trainer=ill)
+
+    with pytest.raises(DatabaseUnavailable):
+        lost.run_full_cycle()
+
+    assert well.asked == ill.asked == ["begin lightgbm", "forget"]
 
 
 def test_a_version_says_what_it_was_made_from() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from clm.core.manager import ContinuousLearningManager
-from clm.core.protocols import DataClient, FeatureEngineer, ModelRegistry
+from clm.core.protocols import DataClient, FeatureEngineer, ModelRegistry, ModelTrainer
 from clm.evaluation.evaluator import QuantumModelEvaluator
 from clm.features.engineer import QuantumFeatureEngineer
 from clm.shadow.tester import QuantumShadowTester
@@ -20,6 +20,7 @@ def manager_over(
     registry: ModelRegistry | None = None,
     *,
     features: FeatureEngineer | None = None,
+    trainer: ModelTrainer | None = None,
     trainer_params: dict[str, dict[str, Any]] | None = None,
     **settings: Any,
 ) -> ContinuousLearningManager:
@@ -29,7 +30,7 @@ def manager_over(
     return ContinuousLearningManager(
         data_client=client,
         feature_engineer=engineer,
-        model_trainer=QuantumModelTrainer(params=trainer_params or {}),
+        model_trainer=trainer or QuantumModelTrainer(params=trainer_params or {}),
         model_evaluator=QuantumModelEvaluator(engineer),
         shadow_tester=QuantumShadowTester(client, engineer),
         model_registry=registry or DictRegistry(client.series),

@@ -226,6 +226,26 @@ def test_a_forecaster_that_died_is_begun_anew() -> None:
         keeper.close()
 
 
+def test_a_forecaster_holds_so_many_models_and_is_sent_one_again_that_it_gave_up() -> None:
+    keeper, model = Keeper(most=2), network("nhits")
+    windows = np.zeros((2, 3, 16), dtype=np.float32)
+    raw = unseal(model.to_bytes(), "nhits")
+    try:
+        answers = [
+            keeper.ask(name, raw, {"do": "predict"}, windows=windows).arrays["z"]
+            for name in ("one", "two", "one", "three", "two")
+        ]
+
+        assert all(np.array_equal(answer, answers[0]) for answer in answers)
+        assert list(keeper._known) == ["three", "two"]
+        child = keeper._child
+        assert child is not None
+        with pytest.raises(TrainingFailed, match="KeyError"):
+            child.ask(Message({"do": "predict", "model": "one"}, {"windows": windows}))
+    finally:
+        keeper.close()
+
+
 def test_what_a_child_cannot_do_is_an_error_and_not_its_end() -> None:
     child = Child()
     try:

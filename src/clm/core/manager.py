@@ -8,7 +8,8 @@ It owns no thread, no file and no clock: `now` comes from the data client, every
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -162,33 +163,42 @@ class ContinuousLearningManager:
         if due:
             self._look_back(due)
             material = self._gather(now, voice)
-            for model_type in due:
-                self._attempt.anticipate(model_type, material)
-            for position, model_type in enumerate(due):
-                started = self._clock()
-                tried: Attempted | None = None
-                try:
-                    journal.begin(self.series, model_type)
-                    tried = self._attempt.run(model_type, material, voice.of(model_type, position))
-                except (DatabaseUnavailable, LeaseLost):
-                    # No fault of the model: the run as a whole has lost its ground.
-                    raise
-                except ClmError as error:
-                    failed[model_type] = str(error)
-                seconds = self._clock() - started
-                trial = _tried(tried, now) if tried else _failed(model_type, now, failed[model_type])
-                self._note(trial, reasons, seconds)
-                if tried is not None:
-                    attempts.append(tried)
-                alone = _report(
-                    self.series, {model_type: reasons[model_type]}, now, seconds, [tried] if tried else [],
-                    {model_type: failed[model_type]} if model_type in failed else {},
-                )  # fmt: skip
-                journal.end(self.series, model_type, report_view([alone], {}, ()))
-            if isinstance(self._attempt.trainer, EagerTrainer):
-                self._attempt.trainer.forget()
+            with self._begun_early(due, material):
+                for position, model_type in enumerate(due):
+                    started = self._clock()
+                    tried: Attempted | None = None
+                    try:
+                        journal.begin(self.series, model_type)
+                        tried = self._attempt.run(model_type, material, voice.of(model_type, position))
+                    except (DatabaseUnavailable, LeaseLost):
+                        # No fault of the model: the run as a whole has lost its ground.
+                        raise
+                    except ClmError as error:
+                        failed[model_type] = str(error)
+                    seconds = self._clock() - started
+                    trial = _tried(tried, now) if tried else _failed(model_type, now, failed[model_type])
+                    self._note(trial, reasons, seconds)
+                    if tried is not None:
+                        attempts.append(tried)
+                    alone = _report(
+                        self.series, {model_type: reasons[model_type]}, now, seconds,
+                        [tried] if tried else [],
+                        {model_type: failed[model_type]} if model_type in failed else {},
+                    )  # fmt: skip
+                    journal.end(self.series, model_type, report_view([alone], {}, ()))
             voice.finished()
         return _report(self.series, reasons, now, self._clock() - began, attempts, failed)
+
+    @contextmanager
+    def _begun_early(self, due: Sequence[str], material: Material) -> Iterator[None]:
+        """Trainings that can begin before their turn do; what is left of them at the end is not wanted."""
+        try:
+            for model_type in due:
+                self._attempt.anticipate(model_type, material)
+            yield
+        finally:
+            if isinstance(self._attempt.trainer, EagerTrainer):
+                self._attempt.trainer.forget()
 
     def _look_back(self, models: Sequence[str]) -> None:
         """Features of before, for families that look back on them."""

@@ -38,6 +38,9 @@ def _answer(question: Message, models: dict[str, Any]) -> Message:
     if do == "load":
         models[str(name)] = networks.load(question.raw)
         return Message({})
+    if do == "drop":
+        del models[str(name)]
+        return Message({})
     if do == "predict":
         return Message({}, {"z": models[str(name)].forecast(question.arrays)})
     if do == "contributions":

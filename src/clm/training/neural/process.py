@@ -15,6 +15,8 @@ from clm.core.errors import TrainingFailed
 from clm.training.neural.messages import Message, receive, send
 
 _CHILD = (sys.executable, "-m", "clm.training.neural.child")
+#: Models a child holds at once: those asked about last.
+_MOST_MODELS = 32
 #: No answer of one takes longer, a training aside.
 _ANSWER_SECONDS = 120.0
 
@@ -85,22 +87,32 @@ class Child:
 
 
 class Keeper:
-    """Keeps one child for forecasts, begun at the first question; models it knows are sent once."""
+    """Keeps one child for forecasts, begun at the first question; it is sent a model it does not hold.
 
-    def __init__(self) -> None:
+    most: models it holds at once.
+    """
+
+    def __init__(self, most: int = _MOST_MODELS) -> None:
         self._lock = threading.Lock()
         self._child: Child | None = None
-        self._known: set[str] = set()
+        self._most = most
+        #: Hashes of the models it holds, the one asked about last at the end.
+        self._known: dict[str, None] = {}
 
     def ask(self, sha256: str, raw: bytes, question: Mapping[str, Any], **arrays: Any) -> Message:
         """About the model with those bytes. Raises TrainingFailed."""
         with self._lock:
             if self._child is None or not self._child.alive:
                 self._drop()
-                self._child, self._known = Child(), set()
+                self._child, self._known = Child(), {}
             if sha256 not in self._known:
                 self._child.ask(Message({"do": "load", "model": sha256}, raw=raw))
-                self._known.add(sha256)
+            self._known.pop(sha256, None)
+            self._known[sha256] = None
+            while len(self._known) > self._most:
+                oldest = next(iter(self._known))
+                self._child.ask(Message({"do": "drop", "model": oldest}))
+                del self._known[oldest]
             return self._child.ask(Message({**question, "model": sha256}, arrays))
 
     def close(self) -> None:
