@@ -10,6 +10,8 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import structlog
 
@@ -28,14 +30,25 @@ _NICENESS = 10
 
 def main() -> int:
     """Do the run named on standard input; 0 when it completed."""
-    # Training takes what the service and the live shadow leave over. Not less: on a machine that is busy with
-    # other things a worker of niceness 19 was not even begun after two minutes.
-    os.nice(_NICENESS)
+    give_way()
     order = json.load(sys.stdin)
     settings = Settings(**order["settings"])
     set_up_logging(settings.log_level, settings.log_format)
     with Application(settings) as application:
         return work(application, order["run_id"])
+
+
+def give_way() -> None:
+    """Training takes what the service and the live shadow leave over.
+
+    Not less than that: on a machine that is busy with other things a worker of niceness 19 was not even begun
+    after two minutes.
+    """
+    os.nice(_NICENESS)
+    # A worker has a session of its own, and Linux may weigh sessions against one another instead of
+    # processes: then only the session's niceness counts. Where there is no such file, the one above does.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(f"{_NICENESS}\n")
 
 
 def work(

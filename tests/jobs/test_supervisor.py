@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from clm.bootstrap import Application
@@ -56,6 +57,21 @@ def test_a_run_completes_in_a_child_and_leaves_its_report(service: Service) -> N
     assert ended.report["promoted_models"] == ["xgboost", "lightgbm"]
     assert ended.owner.rpartition(":")[2] != str(os.getpid())
     assert ended.progress["done"] == ended.progress["total"] == 14
+
+
+def test_a_worker_gives_way_to_the_service_where_the_kernel_weighs_processes_and_where_it_weighs_sessions(
+    service: Service,
+) -> None:
+    application, exchange = service
+    _slow(exchange)
+
+    run = application.supervisor.submit(RunRequest(requested_by="rest"))
+    worker = psutil.Process(int(_once_running(application, run.run_id).owner.rpartition(":")[2]))
+
+    assert worker.nice() == psutil.Process().nice() + 10
+    group = Path(f"/proc/{worker.pid}/autogroup")
+    if group.exists():
+        assert group.read_text().endswith(" nice 10\n")
 
 
 def test_a_second_run_is_refused_while_one_is_under_way(service: Service) -> None:
