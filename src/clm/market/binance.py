@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import structlog
 from clm.core.domain import Series, utc
 from clm.core.errors import ExchangeUnavailable, InvalidCandles, InvalidSetting
 from clm.market.candles import CandleReport, empty_candles, find_gaps, validate
+from clm.market.lanes import in_order
 from clm.market.pace import Pace
 from clm.market.store import CandleStore, Span
 from clm.settings import Settings
@@ -26,6 +27,8 @@ log = structlog.get_logger()
 _PAGE = 1000
 #: Each write renews whole months and waits for the disk; a crash loses at most so many pages.
 _PAGES_A_WRITE = 8
+#: Pages asked for at once, and how many make that worth while.
+_LANES, _FEW_PAGES = 16, 4
 #: Newest stored candles that are read again with each look at the tail: the exchange revises them.
 _REVISED = 3
 _CONNECT_AND_READ_SECONDS = (5, 20)
@@ -159,23 +162,45 @@ class BinanceDataClient:
         return [*missing, tail] if due else missing
 
     def _pages(self, span: Span, now: int) -> Iterator[tuple[pd.DataFrame, Span]]:
-        """Pages of a span, each with the span it settles; the open candle is never among them."""
+        """Pages of a span, each with the span it settles, in order; the open candle is never among them.
+
+        The first page is asked for alone and tells where the series begins; of the others many at once.
+        """
         low, high = span
-        while low < high:
-            page = self._page(low, high)
-            page = page[page.index < pd.Timestamp(high, unit="ms", tz="UTC")]
-            full = len(page) >= _PAGE
-            last = int(page.index[-1].timestamp() * 1000) + self._step if len(page) else low
+        first = self._page(span)
+        full = len(first) >= _PAGE
+        begun = _after(first, self._step) if full else high
+        yield from self._settled([((low, begun), first)], now)
+        if not full:
+            return
+        size = _PAGE * self._step
+        spans = [(at, min(at + size, high)) for at in range(begun, high, size)]
+        if len(spans) < _FEW_PAGES:
+            yield from self._settled(((each, self._page(each)) for each in spans), now)
+            return
+        clients: list[Client] = []
+        try:
+            asked = in_order(self._page, spans, _LANES, lambda: clients.append(self._client(apart=True)))
+            yield from self._settled(zip(spans, asked, strict=True), now)
+        finally:
+            for client in clients:
+                client.close_connection()
+
+    def _settled(
+        self, pages: Iterable[tuple[Span, pd.DataFrame]], now: int
+    ) -> Iterator[tuple[pd.DataFrame, Span]]:
+        """Each page with what it settles. Nothing is settled behind a hole: there the next look goes on."""
+        for (low, high), page in pages:
             # A candle may reach the exchange's archive a moment late: near now only what came is known.
-            settled = last if full else max(last, min(high, now - _REVISED * self._step))
+            settled = max(_after(page, self._step), min(high, now - _REVISED * self._step))
             if settled > low:
                 yield page, (low, settled)
-            if not full:
+            if settled < high:
                 return
-            low = last
 
-    def _page(self, low: int, high: int) -> pd.DataFrame:
-        """One page, sound; a gap in it is asked for once more before it is believed."""
+    def _page(self, span: Span) -> pd.DataFrame:
+        """At most a page of a span, sound; a gap in it is asked for once more before it is believed."""
+        low, high = span
         limit = min(_PAGE, (high - low) // self._step)
         page = self._klines(low, high, limit)
         for gap in find_gaps(pd.DatetimeIndex(page.index), self.series):
@@ -186,7 +211,7 @@ class BinanceDataClient:
                     "candles_came_late", series=str(self.series), first=str(gap.first), rows=len(again)
                 )
                 page = pd.concat([page, again]).sort_index()
-        return page
+        return page[page.index < pd.Timestamp(high, unit="ms", tz="UTC")]
 
     def _klines(self, low: int, high: int, limit: int) -> pd.DataFrame:
         from clm.market.vendor import candles_of
@@ -221,15 +246,16 @@ class BinanceDataClient:
                 return check(answer)
         raise ExchangeUnavailable(f"{self.base_url} was not asked at all: no attempts are allowed")
 
-    def _client(self) -> Client:
-        """This thread's client; a session is not to be shared between threads."""
+    def _client(self, apart: bool = False) -> Client:
+        """This thread's client; a session is not to be shared between threads. apart: closed by who asks."""
         client: Client | None = getattr(self._local, "client", None)
         if client is None:
             from clm.market.vendor import open_client
 
             client = open_client(self.base_url, _CONNECT_AND_READ_SECONDS)
             self._local.client = client
-            self._opened.append(client)
+            if not apart:
+                self._opened.append(client)
         return client
 
     def _tell(self, report: CandleReport) -> None:
@@ -238,6 +264,11 @@ class BinanceDataClient:
                 "candles_missing", series=str(self.series), gaps=len(report.gaps), candles=report.missing,
                 longest=str(max(report.gaps, key=lambda gap: gap.count)),
             )  # fmt: skip
+
+
+def _after(page: pd.DataFrame, step: int) -> int:
+    """Where the candle after a page's last opens, in milliseconds; 0 after an empty one."""
+    return int(page.index[-1].timestamp() * 1000) + step if len(page) else 0
 
 
 def _ms(moment: datetime) -> int:

@@ -23,7 +23,7 @@ class Pace:
     willing to be told to wait; a longer Retry-After is raised as RateLimited.
     """
 
-    weight_budget: int = 4800
+    weight_budget: int = 5500
     attempts: int = 5
     first_wait: float = 0.5
     longest_wait: float = 65.0

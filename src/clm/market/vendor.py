@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import isfinite
 from typing import Any
@@ -123,27 +124,31 @@ def candles_of(answer: Any, series: Series, url: str) -> pd.DataFrame:
         what = "an empty body" if answer == {} else "something that is no list of candles"
         raise ExchangeUnavailable(f"{url} answered with {what} for {series}")
     try:
-        opens = np.array([_whole(row[0]) for row in answer], dtype="int64")
-        columns = {name: np.array([_number(row[i]) for row in answer]) for name, i in _FIELDS.items()}
-        trades = np.array([_whole(row[_TRADES]) for row in answer], dtype="int64")
+        # Column by column: a page is parsed in a millisecond or two.
+        fields = list(zip(*answer, strict=True)) or [()] * _ROW_LENGTH
+        opens = np.array(_only(fields[0], int), dtype="int64")
+        columns = {
+            name: np.array([float(value) for value in _only(fields[i], str, int, float)], dtype="float64")
+            for name, i in _FIELDS.items()
+        }
+        trades = np.array(_only(fields[_TRADES], int), dtype="int64")
     except (ValueError, TypeError, OverflowError) as exc:
         raise ExchangeUnavailable(f"{url} answered with a candle that holds no numbers ({exc})") from exc
     index = pd.DatetimeIndex(opens.astype("datetime64[ms]"), name="open_time").tz_localize("UTC")
     return pd.DataFrame({**columns, "trades": trades}, index=index, copy=False)
 
 
-def _whole(value: object) -> int:
-    """A count or a stamp, as JSON has them: nothing is cut off a fraction."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{value!r:.40} is no whole number")
-    return value
+def _only(values: Sequence[Any], *allowed: type) -> Sequence[Any]:
+    """Themselves, where each is of such a type and no other: true and false are no numbers here.
 
-
-def _number(value: object) -> float:
-    """A price or an amount, which the exchange writes as text."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TypeError(f"{value!r:.40} is no number")
-    return float(value)
+    Counts and stamps are whole numbers, as JSON has them: nothing is cut off a fraction. Prices and amounts
+    the exchange writes as text.
+    """
+    if not set(map(type, values)) <= set(allowed):
+        stranger = next(value for value in values if type(value) not in allowed)
+        what = "whole number" if allowed == (int,) else "number"
+        raise TypeError(f"{stranger!r:.40} is no {what}")
+    return values
 
 
 def _seconds(text: str | None) -> float | None:
