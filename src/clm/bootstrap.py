@@ -117,12 +117,7 @@ class Application(Parts):
         """What a run asks for, here and now; of what earlier attempts have done, nothing twice."""
         if run.request.kind is RunKind.RETENTION:
             return self.retain()
-        journal = RunJournal(self.runs, run)
-        outcome = self.run(run.request, progress, journal)
-        if not journal.earlier:
-            return outcome
-        merged = merged_views([*journal.earlier, outcome.report])
-        return CycleOutcome(merged, None if merged["models_trained"] else outcome.error)
+        return self.run(run.request, progress, RunJournal(self.runs, run))
 
     def run(
         self,
@@ -145,8 +140,21 @@ class Application(Parts):
                 raise
             except ClmError as error:
                 errors[series] = str(error)
-        view = report_view(reports, errors, request.models or self.models)
-        return CycleOutcome(view, _failure(reports, errors))
+        return self.concluded(request, reports, errors, journal)
+
+    def concluded(
+        self,
+        request: RunRequest,
+        reports: Sequence[RetrainReport],
+        errors: dict[Series, str],
+        journal: Journal,
+    ) -> CycleOutcome:
+        """What the series' cycles came to together, with what earlier attempts at the run had done."""
+        view, failure = report_view(reports, errors, request.models or self.models), _failure(reports, errors)
+        if not journal.earlier:
+            return CycleOutcome(view, failure)
+        merged = merged_views([*journal.earlier, view])
+        return CycleOutcome(merged, None if merged["models_trained"] else failure)
 
     def retain(self) -> CycleOutcome:
         """Puts old model files away, and sees to loose ends."""

@@ -98,7 +98,14 @@ class Settings(BaseSettings):
         120, ge=0, description="a run's worker is ended after so many minutes; 0: never"
     )
     run_memory_limit_mb: Amount = Field(
-        0, ge=0, description="a run's worker is ended when it uses more megabytes of memory; 0: no limit"
+        0, ge=0, description="a process of a run is ended when it uses more megabytes of memory; 0: no limit"
+    )
+    executor: str = Field(
+        "local", description="who does a run over several series: local processes, or inline"
+    )
+    processes: int = Field(0, ge=0, le=1024, description="local processes at most; 0: one per processor")
+    series_time_limit_minutes: Amount = Field(
+        60, ge=0, description="a series of several is given up after so many minutes; 0: never"
     )
     keep_versions: Count = Field(
         50, ge=0, description="model files kept per series and model; older retired ones go; 0: all are kept"
@@ -209,6 +216,13 @@ class Settings(BaseSettings):
     def _interval(cls, value: str) -> str:
         if value not in INTERVALS:
             raise ValueError(f"one of {', '.join(INTERVALS)}")
+        return value
+
+    @field_validator("executor")
+    @classmethod
+    def _executor(cls, value: str) -> str:
+        if value not in ("local", "inline"):
+            raise ValueError("local or inline")
         return value
 
     @field_validator("binance_url")

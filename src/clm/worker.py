@@ -20,6 +20,7 @@ from clm.core.domain import Progress
 from clm.core.errors import DatabaseUnavailable, LeaseLost
 from clm.core.runs import RunState
 from clm.core.wire import jsonable
+from clm.fanout import perform
 from clm.jobs.guard import LOST, Limits, WorkerGuard, owner
 from clm.settings import Settings
 from clm.telemetry import set_up_logging
@@ -66,7 +67,7 @@ def work(
 
     with WorkerGuard(runs, run.fence, limits) as guard, application.registry.database.under(run.fence):
         try:
-            outcome = application.perform(run, tell)
+            outcome = perform(application, run, tell)
         except LeaseLost as error:
             log.warning("run_lost", run_id=run_id, reason=str(error))
             return LOST

@@ -22,7 +22,7 @@
     ├── AccessDenied            who asks has no role that covers it
     └── PermanentError          will not work until somebody mends something
         ├── ExchangeRejected        the exchange refused the request for another reason
-        ├── TrainingFailed
+        ├── TrainingFailed · TaskEnded
         └── StorageFailed           disk full, folder not writable
 
 Adapters map their vendor's errors to these (`raise … from exc`); the API maps these to HTTP in one place.
@@ -257,6 +257,10 @@ class ExchangeRejected(PermanentError):
 
 class TrainingFailed(PermanentError):
     """A training ended without a model."""
+
+
+class TaskEnded(PermanentError):
+    """The process that did a part of a run ended before the part did, or was ended for a limit."""
 
 
 class StorageFailed(PermanentError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from clm.core.domain import Series
@@ -15,7 +15,13 @@ MAX_BEGUN = 2
 
 
 class Journal(Protocol):
-    """Of one run, whichever attempt writes it."""
+    """Of one run, whichever attempt writes it.
+
+    earlier: reports of what attempts before this one have finished, JSON-ready.
+    """
+
+    @property
+    def earlier(self) -> Sequence[Mapping[str, Any]]: ...
 
     def finished(self, series: Series, model_type: str) -> bool:
         """Whether an earlier attempt of the run has brought this model to its decision, or seen it fail."""
@@ -33,6 +39,8 @@ class Journal(Protocol):
 class NoJournal:
     """For a cycle that is no run: nothing was done before, nothing is remembered."""
 
+    earlier: Sequence[Mapping[str, Any]] = ()
+
     def finished(self, series: Series, model_type: str) -> bool:
         return False
 
@@ -49,7 +57,9 @@ class RunJournal:
     def __init__(self, store: RunStore, run: Run) -> None:
         self._store, self._fence = store, run.fence
         self._entries = {key: dict(entry) for key, entry in store.journal(run.run_id).items()}
-        self.earlier = tuple(e["report"] for e in self._entries.values() if e.get("report") is not None)
+        self.earlier: Sequence[Mapping[str, Any]] = tuple(
+            e["report"] for e in self._entries.values() if e.get("report") is not None
+        )
 
     def finished(self, series: Series, model_type: str) -> bool:
         return self._entry(series, model_type).get("report") is not None

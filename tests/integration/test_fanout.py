@@ -1,0 +1,160 @@
+"""A run over several series is done side by side, each series once, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmarks.rehearsal import NOW, broken_promises
+from clm.bootstrap import Application
+from clm.core.domain import Series
+from clm.core.runs import Run, RunRequest, RunState
+from clm.exchange.clock import ExchangeClock
+from clm.exchange.server import ExchangeServer
+from clm.exchange.simulate import simulate_market
+from clm.fanout import Task, cycle
+from clm.jobs.supervisor import to_be_resumed
+from clm.settings import Settings
+from tests.support.service import running_service, settings_for, wait_for_end
+
+TWO = {"symbols": ("BTCUSDT", "ETHUSDT"), "processes": 2}
+FIVE = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT")
+
+
+def _done(application: Application, **more: Any) -> Run:
+    run = application.supervisor.submit(RunRequest(**more))
+    return wait_for_end(application, run.run_id)
+
+
+def _versions(application: Application) -> Counter[str]:
+    return Counter(
+        f"{series} {model}"
+        for series in application.series
+        for model in application.models
+        for _ in application.registry.for_series(series).get_model_history(model, limit=100)
+    )
+
+
+@pytest.mark.parametrize("executor", ["local", "inline"])
+def test_every_series_is_done_once_and_the_report_is_the_same_either_way(
+    executor: str, tmp_path: Path
+) -> None:
+    with running_service(tmp_path, executor=executor, **TWO) as (application, _):
+        run = _done(application, requested_by="rest")
+
+        assert (run.state, run.error) == (RunState.COMPLETED, None)
+        assert run.report is not None
+        assert run.report["promoted_models"] == ["xgboost", "lightgbm"]
+        assert list(run.report["by_series"]) == ["BTCUSDT 1h", "ETHUSDT 1h"]
+        assert [e["symbol"] for e in run.report["evaluations"]] == ["BTCUSDT"] * 2 + ["ETHUSDT"] * 2
+        assert run.progress["done"] == run.progress["total"]
+        assert set(_versions(application).values()) == {1}
+        assert broken_promises(application) == []
+
+
+def test_side_by_side_the_models_are_those_of_one_after_the_other(tmp_path: Path) -> None:
+    found = []
+    for executor in ("local", "inline"):
+        folder = tmp_path / executor
+        folder.mkdir()
+        with running_service(folder, executor=executor, **TWO) as (application, _):
+            _done(application)
+            registries = [application.registry.for_series(series) for series in application.series]
+            champions = [registry.get_active(m) for registry in registries for m in application.models]
+            found.append([(a.artifact_sha256, a.metrics) for a in champions if a is not None])
+
+    assert len(found[0]) == 4
+    assert found[0] == found[1]
+
+
+def test_a_series_that_fails_is_named_and_the_others_are_done(tmp_path: Path) -> None:
+    with running_service(tmp_path, symbols=("BTCUSDT", "NOSUCHCOIN"), processes=2) as (application, _):
+        run = _done(application)
+
+        assert run.state is RunState.COMPLETED
+        assert run.report is not None
+        assert run.report["models_trained"] == ["xgboost", "lightgbm"]
+        assert "NOSUCHCOIN" in str(run.report["by_series"]["NOSUCHCOIN 1h"]["error"])
+        assert all("NOSUCHCOIN" in cause for cause in run.report["failed_models"].values())
+
+
+def test_a_task_whose_run_was_given_to_another_writes_nothing(tmp_path: Path) -> None:
+    with running_service(tmp_path, **TWO) as (application, _):
+        run = application.runs.create(RunRequest())
+        held = application.runs.start(run.run_id, "somebody:1")
+        application.runs.interrupt(run.run_id, "silent")
+        task = Task(application.settings.for_children(), application.series[0], None, False, held.fence)
+
+        done = cycle(task)
+
+        assert done.report is None
+        assert done.lost is not None
+        assert not _versions(application)
+
+
+def _five(folder: Path) -> tuple[ExchangeServer, Settings]:
+    market = simulate_market(
+        FIVE, "1h", start=NOW - timedelta(days=120), end=NOW + timedelta(days=1), seed=3, signal=0.04
+    )
+    exchange = ExchangeServer(market, ExchangeClock(NOW, speed=0))
+    return exchange, settings_for(exchange, folder, symbols=FIVE, processes=2)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("victim", ["the worker", "one of its processes"])
+def test_killed_half_way_nothing_is_trained_twice_and_all_is_done_in_the_end(
+    victim: str, tmp_path: Path
+) -> None:
+    exchange, settings = _five(tmp_path)
+    with exchange, Application(settings, interactive=True) as application:
+        run = application.supervisor.submit(RunRequest(force=True))
+        _until(lambda: _finished(application, run.run_id) >= 2)
+        worker = psutil.Process(int(application.runs.get(run.run_id).owner.rpartition(":")[2]))
+        pool = [child for child in worker.children() if "spawn_main" in " ".join(child.cmdline())]
+        os.kill(worker.pid if victim == "the worker" else pool[0].pid, signal.SIGKILL)
+        _until(lambda: _over(application, run.run_id))
+
+        ended = application.runs.get(run.run_id)
+        assert ended.state is RunState.COMPLETED
+        assert ended.report is not None
+        assert set(_versions(application).values()) <= {1, 2}
+        if victim == "the worker":
+            assert len(ended.interruptions) == 1
+            assert set(_versions(application)) == {
+                f"{s} 1h {m}" for s in FIVE for m in ("xgboost", "lightgbm")
+            }
+            assert set(ended.report["by_series"]) == {f"{Series(symbol, '1h')}" for symbol in FIVE}
+            assert broken_promises(application) == []
+        else:
+            failed = [s for s, own in ended.report["by_series"].items() if own.get("error")]
+            assert len(failed) <= 1
+            assert all("SIGKILL" in ended.report["by_series"][s]["error"] for s in failed)
+        finished = application.runs.journal(run.run_id)
+        assert all(int(entry["begun"]) <= 2 for entry in finished.values())
+        again = {key: entry for key, entry in finished.items() if entry["begun"] == 2}
+        # At most what two processes were at when they died.
+        assert len(again) <= 2
+
+
+def _finished(application: Application, run_id: str) -> int:
+    return sum(entry.get("report") is not None for entry in application.runs.journal(run_id).values())
+
+
+def _over(application: Application, run_id: str) -> bool:
+    run = application.runs.get(run_id)
+    return run.state.over and not to_be_resumed(run)
+
+
+def _until(true: Any) -> None:
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
