@@ -28,7 +28,7 @@ from clm.telemetry import set_up_logging
 _LEAST = 1.85
 
 
-def timed(settings: Settings) -> tuple[float, list[str]]:
+def timed(settings: Settings) -> tuple[float, list[str | None]]:
     """(seconds of a forced run over all series, hashes of the champions)."""
     with Application(settings) as application:
         for series in application.series:
@@ -53,7 +53,8 @@ def main() -> int:
     set_up_logging("error")
     symbols = tuple(f"C{number:03d}USDT" for number in range(given.series))
     market = simulate_market(symbols, "1h", start=NOW - timedelta(days=400), end=NOW, seed=3, signal=0.04)
-    seconds, made = {}, {}
+    seconds: dict[str, float] = {}
+    made: dict[str, list[str | None]] = {}
     with tempfile.TemporaryDirectory() as folder, ExchangeServer(market, ExchangeClock(NOW, speed=0)) as ex:
         for executor in ("inline", "local"):
             own = Path(folder) / executor
