@@ -7,11 +7,11 @@ journal at once, and is not done again by whoever takes the run up.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 
 import structlog
 
@@ -20,11 +20,13 @@ from clm.core.domain import Progress, RetrainReport, Series
 from clm.core.errors import ClmError, DatabaseUnavailable, LeaseLost, TaskEnded
 from clm.core.journal import RunJournal
 from clm.core.runs import Fence, Run, RunKind
+from clm.jobs.cluster import DaskPool
 from clm.jobs.guard import Limits
 from clm.jobs.pool import LocalPool, cores
-from clm.settings import Settings
+from clm.settings import DASK, Settings
 
 log = structlog.get_logger()
+_LOCAL = threading.local()
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -68,9 +70,8 @@ def perform(application: Application, run: Run, progress: Callable[[Progress], N
         for series in _longest_waiting_first(application, every)
     ]
     progress(_told(0, len(every), f"{len(every)} series to look at"))
-    limits = Limits(settings.series_time_limit_minutes * 60, settings.run_memory_limit_mb)
     done: dict[Series, Done] = {}
-    pool = LocalPool(min(settings.processes or cores(), len(every)), limits)
+    pool = _pool(settings, len(every))
     try:
         begun = {pool.submit(cycle, task): task.series for task in tasks}
         for future in as_completed(begun):
@@ -108,10 +109,22 @@ def cycle(task: Task) -> Done:
     return Done(report)
 
 
-@cache
+def _pool(settings: Settings, tasks: int) -> LocalPool | DaskPool:
+    if settings.executor.startswith(DASK):
+        return DaskPool("tcp://" + settings.executor.removeprefix(DASK))
+    limits = Limits(settings.series_time_limit_minutes * 60, settings.run_memory_limit_mb)
+    return LocalPool(min(settings.processes or cores(), tasks), limits)
+
+
 def _here(settings: str) -> Application:
-    """This process's application; the tasks that are done here share it. It ends with the process."""
-    return Application(Settings.model_validate_json(settings))
+    """This thread's application: its tasks share it, and it ends with the process.
+
+    Not the process's: the fence an application writes under is that of one task at a time.
+    """
+    known: dict[str, Application] = _LOCAL.__dict__.setdefault("applications", {})
+    if settings not in known:
+        known[settings] = Application(Settings.model_validate_json(settings))
+    return known[settings]
 
 
 def _kept(done: Done) -> Done:

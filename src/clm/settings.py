@@ -21,6 +21,8 @@ from clm.core.errors import BadInput, InvalidSetting
 from clm.core.text import fit_to_show, mask_url, plain_text, read_json
 
 PREFIX = "CLM_"
+#: How the address of a Dask scheduler begins.
+DASK = "dask://"
 #: Read by the test suite only, never by the product.
 _TEST_PREFIX = "CLM_TEST_"
 
@@ -101,7 +103,9 @@ class Settings(BaseSettings):
         0, ge=0, description="a process of a run is ended when it uses more megabytes of memory; 0: no limit"
     )
     executor: str = Field(
-        "local", description="who does a run over several series: local processes, or inline"
+        "local",
+        description="who does a run over several series: local processes, a cluster (dask://host:8786), "
+        "or inline: one by one",
     )
     processes: int = Field(0, ge=0, le=1024, description="local processes at most; 0: one per processor")
     series_time_limit_minutes: Amount = Field(
@@ -221,8 +225,8 @@ class Settings(BaseSettings):
     @field_validator("executor")
     @classmethod
     def _executor(cls, value: str) -> str:
-        if value not in ("local", "inline"):
-            raise ValueError("local or inline")
+        if value not in ("local", "inline") and not re.fullmatch(DASK + r"[^/:\s]+:[0-9]{1,5}", value):
+            raise ValueError("local, inline, or a Dask scheduler such as dask://host:8786")
         return value
 
     @field_validator("binance_url")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from benchmarks.asking import free_port
 from benchmarks.rehearsal import NOW, broken_promises
 from clm.bootstrap import Application
 from clm.core.domain import Series
@@ -158,3 +163,57 @@ def _until(true: Any) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@contextmanager
+def _cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """The documented two commands: (address for CLM_EXECUTOR, the workers' processes)."""
+    port = free_port()
+    dask = (sys.executable, "-m", "dask")
+    with ExitStack() as stack:
+
+        def begin(*arguments: str) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(
+                [*dask, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        begin("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+        alone = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
+        begun = [begin("worker", f"tcp://127.0.0.1:{port}", *alone) for _ in range(workers)]
+        yield f"dask://127.0.0.1:{port}", begun
+
+
+@pytest.mark.timeout(240)
+def test_on_a_cluster_a_worker_that_is_killed_half_way_is_followed_by_another(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    exchange, settings = _five(tmp_path)
+    with _cluster(tmp_path, workers=2) as (address, workers), exchange:
+        there = settings.model_copy(update={"executor": address})
+        with Application(there, interactive=True) as application:
+            run = application.supervisor.submit(RunRequest(force=True))
+            _until(lambda: _finished(application, run.run_id) >= 3)
+            workers[0].kill()
+            _until(lambda: _over(application, run.run_id))
+
+            ended = application.runs.get(run.run_id)
+            journal = application.runs.journal(run.run_id)
+            assert (ended.state, ended.error) == (RunState.COMPLETED, None)
+            assert ended.report is not None
+            assert set(ended.report["by_series"]) == {f"{symbol} 1h" for symbol in FIVE}
+            assert ended.report["failed_models"] == {}
+            assert set(_versions(application)) == {f"{s} 1h {m}" for s in FIVE for m in application.models}
+            assert len([entry for entry in journal.values() if entry["begun"] > 1]) <= 1
+            assert broken_promises(application) == []
+
+
+def test_a_cluster_that_does_not_answer_fails_the_run_with_that_reason(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    with running_service(tmp_path, executor=f"dask://127.0.0.1:{free_port()}", **TWO) as (application, _):
+        run = _done(application)
+
+        assert run.state is RunState.FAILED
+        assert "no Dask scheduler answers at tcp://127.0.0.1:" in str(run.error)
+        assert not _versions(application)

@@ -4,7 +4,7 @@
     ├── TransientError          try again later: nothing is wrong with the request
     │   ├── ExchangeUnavailable     unreachable, timed out, 5xx, garbage after all retries
     │   ├── RateLimited             429 (retry_after) - and 418 as `ExchangeBanned`
-    │   └── DatabaseUnavailable
+    │   └── DatabaseUnavailable · ExecutorUnavailable
     ├── BadInput                the request is wrong: names the field, the value, what is allowed
     │   ├── UnknownModelType · UnknownSymbol · UnknownInterval · InvalidSetting
     ├── BadData                 the data are wrong, not the request
@@ -62,6 +62,10 @@ class ExchangeBanned(RateLimited):
 
 class DatabaseUnavailable(TransientError):
     """The database did not answer."""
+
+
+class ExecutorUnavailable(TransientError):
+    """The cluster that is to do a run does not answer."""
 
 
 class BadInput(ClmError, ValueError):
