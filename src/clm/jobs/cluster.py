@@ -29,16 +29,18 @@ class DaskPool(Executor):
                 f"CLM_EXECUTOR is a Dask cluster: pip install 'quantum-clm[dask]' ({exc})"
             ) from exc
         try:
-            self._client = Client(address, timeout=seconds, set_as_default=False)
+            self._client = Client(  # type: ignore[no-untyped-call]
+                address, timeout=seconds, set_as_default=False
+            )
         except OSError as exc:
             raise ExecutorUnavailable(f"no Dask scheduler answers at {address}") from exc
-        self._executor: Executor = self._client.get_executor(pure=False)
+        self._executor: Executor = self._client.get_executor(pure=False)  # type: ignore[no-untyped-call]
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         return self._executor.submit(fn, *args, **kwargs)
 
     def result(self, future: Future[Any]) -> Any:
-        """Of a task. Raises what it raised, and TaskEnded where it was given up because workers died of it."""
+        """Of a task. Raises what it raised, and TaskEnded where workers died of it again and again."""
         from distributed.scheduler import KilledWorker
 
         try:
@@ -50,4 +52,4 @@ class DaskPool(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._executor.shutdown(wait=wait and not cancel_futures)
-        self._client.close()
+        self._client.close()  # type: ignore[no-untyped-call]
