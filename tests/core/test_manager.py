@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Self
@@ -329,10 +330,28 @@ class TestTooFewCandles:
         with pytest.raises(InsufficientData, match="newest candle closed at"):
             _manager(client).run_full_cycle()
 
-    def test_too_few_to_train_on(self) -> None:
-        client = FrameDataClient(CANDLES.iloc[-24 * 45 :])
+    def test_a_history_too_short_says_how_many_candles_more_it_needs_and_with_them_is_enough(self) -> None:
+        client = FrameDataClient(CANDLES)
+        begins = CANDLES.index[-24 * 40]
+        few = {"lightgbm": {"num_trees": 5, "min_data_in_leaf": 20}}
+        client._candles = CANDLES.loc[begins:]
 
-        report = _manager(client).run_full_cycle()
+        with pytest.raises(InsufficientData, match="more candles") as refused:
+            manager_over(client, trainer_params=few).run_full_cycle()
+        more = int(re.findall(r"needs ([\d,]+) more", str(refused.value))[0].replace(",", ""))
+
+        client._candles = CANDLES.loc[begins - (more - 1) * pd.Timedelta(hours=1) :]
+        with pytest.raises(InsufficientData, match="needs 1 more"):
+            manager_over(client, trainer_params=few).run_full_cycle()
+        client._candles = CANDLES.loc[begins - more * pd.Timedelta(hours=1) :]
+        assert manager_over(client, trainer_params=few).run_full_cycle().models_trained == ("lightgbm",)
+
+    def test_too_few_to_train_on_for_gaps(self) -> None:
+        kept = np.ones(len(CANDLES), dtype=np.bool_)
+        # Every 180 candles one is missing: hardly a window is whole before the holdout.
+        kept[: -24 * 33 : 180] = False
+
+        report = _manager(FrameDataClient(CANDLES[kept])).run_full_cycle()
 
         assert "rows to train on" in report.failed_models["lightgbm"]
 

@@ -49,7 +49,7 @@ from clm.core.protocols import (
     ProgressListener,
     ShadowTester,
 )
-from clm.core.timeline import Timeline, TimelineRule
+from clm.core.timeline import MIN_ROWS, Timeline, TimelineRule
 from clm.core.triggers import FORCED, TriggerRule
 from clm.core.variance import variance_after
 from clm.core.wire import NOTHING_TO_DO, report_view
@@ -227,7 +227,16 @@ class ContinuousLearningManager:
                 f"{self.series}: the exchange has no candle between {start:%Y-%m-%d} "
                 f"and {timeline.now:%Y-%m-%d %H:%M} UTC"
             )
-        newest = utc(pd.DatetimeIndex(candles.index)[-1]) + self.series.step
+        opens, step = pd.DatetimeIndex(candles.index), self.series.step
+        needed = self._features.warmup + self.timeline_rule.horizon + MIN_ROWS
+        missing = needed + (utc(opens[0]) - timeline.fit.end) // step
+        if missing > 0:
+            raise InsufficientData(
+                f"{self.series}: its history begins on {opens[0]:%Y-%m-%d %H:%M} UTC and needs {missing:,} "
+                f"more candles, {missing * step / timedelta(days=1):.1f} days, before a model can be trained "
+                "and judged"
+            )
+        newest = utc(opens[-1]) + step
         if newest <= timeline.shadow.start:
             raise InsufficientData(
                 f"{self.series}: the newest candle closed at {newest:%Y-%m-%d %H:%M} UTC, before the last "

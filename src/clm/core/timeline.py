@@ -20,6 +20,9 @@ import pandas as pd
 from clm.core.domain import TARGET, utc
 from clm.core.errors import InvalidSetting
 
+#: Rows to train on: below this a fit is noise whatever the parameters.
+MIN_ROWS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

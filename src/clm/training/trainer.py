@@ -15,9 +15,7 @@ from clm.core.domain import TARGET, ModelType, feature_columns, is_past
 from clm.core.errors import BadInput, ClmError, InsufficientData, TrainingFailed
 from clm.core.plugins import model_family
 from clm.core.protocols import ModelFamily, PastFamily, TrainedModel
-
-#: Below this a fit is noise whatever the parameters.
-MIN_ROWS = 200
+from clm.core.timeline import MIN_ROWS
 
 
 class QuantumModelTrainer:
