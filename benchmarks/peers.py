@@ -104,7 +104,7 @@ PEERS = (
 @contextmanager
 def serving(peer: Peer, model: Path, row: Sequence[float], scratch: Path) -> Iterator[Connection]:
     """The peer serving the booster of `model` (XGBoost's JSON), and a connection that asks it for `row`."""
-    bin_ = _installed(peer)
+    bin_ = environment_with(peer.name.replace(" ", "-"), peer.needs)
     folder = scratch / peer.name.replace(" ", "-")
     folder.mkdir()
     (folder / "model.json").write_bytes(model.read_bytes())
@@ -130,14 +130,14 @@ def serving(peer: Peer, model: Path, row: Sequence[float], scratch: Path) -> Ite
         psutil.wait_procs(family, timeout=10)
 
 
-def _installed(peer: Peer) -> Path:
-    """The bin folder of its environment, made where there is none."""
-    home = (_ENVIRONMENTS / peer.name.replace(" ", "-")).absolute()
+def environment_with(name: str, needs: Sequence[str]) -> Path:
+    """The bin folder of an environment of its own in which pip has installed `needs`, once."""
+    home = (_ENVIRONMENTS / name).absolute()
     mark = home / ".installed"
     if not mark.exists():
-        print(f"installing {', '.join(peer.needs)} …", file=sys.stderr)
+        print(f"installing {', '.join(needs)} …", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
         pip = [str(home / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *peer.needs], check=True)
+        subprocess.run([*pip, *needs], check=True)
         mark.touch()
     return home / "bin"
