@@ -60,10 +60,9 @@ def perform(application: Application, run: Run, progress: Callable[[Progress], N
     Raises LeaseLost, DatabaseUnavailable, UnknownModelType, InvalidSetting.
     """
     request, settings = run.request, application.settings
-    several = request.kind is RunKind.RETRAIN and len(application.check_request(request)) > 1
-    if not several or settings.executor == "inline":
+    every = application.check_request(request) if request.kind is RunKind.RETRAIN else ()
+    if len(every) < 2 or settings.executor == "inline":
         return application.perform(run, progress)
-    every = application.check_request(request)
     journal = RunJournal(application.runs, run)
     tasks = [
         Task(settings.for_children(), series, request.models, request.force, run.fence)
