@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clm.core.domain import TARGET
 from clm.core.errors import InsufficientData, InvalidCandles
@@ -38,6 +42,34 @@ def test_candles_that_stand_still_or_saw_no_trade_are_no_exception() -> None:
         row = ENGINEER.newest(frame).astype(np.float64)
         expected = ENGINEER.transform(frame).drop(columns=TARGET).iloc[-1].to_numpy(np.float64)
         assert np.abs(row - expected).max() <= 1e-6 * max(1.0, np.abs(expected).max())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    column=st.sampled_from(
+        ["volume", "quote_volume", "taker_buy_base", "trades", "close", "high", "low", "open"]
+    ),
+)
+def test_absurd_amounts_and_prices_come_to_what_the_batch_comes_to_and_are_no_crash(
+    data: st.DataObject, column: str
+) -> None:
+    amount = st.sampled_from([1e-320, 1e-300, 1e-9, 1.0, 1e9, 1e150, 1e300, 1.7e308])
+    nothing = st.just(0.0) if column in ("volume", "quote_volume", "taker_buy_base", "trades") else amount
+    candles = random_walk(180).astype({"trades": "float64"})
+    for row in data.draw(st.lists(st.integers(-170, -1), min_size=1, max_size=6)):
+        candles.iloc[row, candles.columns.get_loc(column)] = data.draw(st.one_of(amount, nothing))
+
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        row = ENGINEER.newest(candles).astype(np.float64)
+        expected = ENGINEER.transform(candles).drop(columns=TARGET).iloc[-1].to_numpy(np.float64)
+
+    sound = np.isfinite(row) & np.isfinite(expected)
+    # Sums of numbers three hundred digits apart depend on their order; what can be told at all does not.
+    names = np.array(ENGINEER.get_feature_names())
+    assert list(names[np.isnan(row) & np.isfinite(expected)]) == []
+    assert sound.sum() >= len(row) // 2
 
 
 def test_a_gap_among_the_newest_candles_and_too_few_of_them_are_refused_with_their_number() -> None:

@@ -20,7 +20,13 @@ def _either(number: Callable[[float], float], series: np.ufunc) -> Callable[[Val
     return lambda x: number(x) if isinstance(x, float) else series(x)
 
 
-log = _either(math.log, np.log)
+def _log(x: float) -> float:
+    if x > 0:
+        return math.log(x)
+    return -math.inf if x == 0 else math.nan
+
+
+log = _either(_log, np.log)
 log1p = _either(math.log1p, np.log1p)
 sqrt = _either(math.sqrt, np.sqrt)
 sin = _either(math.sin, np.sin)

@@ -186,7 +186,8 @@ class Bars:
         """Pearson's correlation over the last n values, within ±1; 0 where one of them stands still."""
         mean_a, mean_b = self.mean(a, n), self.mean(b, n)
         square_a, square_b = self.mean_product(a, a, n), self.mean_product(b, b, n)
-        spread_a, spread_b = square_a - mean_a**2, square_b - mean_b**2
+        # Not `**2`: of a Python number too large it is an error, of a series infinity.
+        spread_a, spread_b = square_a - mean_a * mean_a, square_b - mean_b * mean_b
         moves = (spread_a > 1e-12 + 1e-10 * square_a) & (spread_b > 1e-12 + 1e-10 * square_b)
         spread = sqrt(where(moves, spread_a * spread_b, 1.0))
         return clip(where(moves, (self.mean_product(a, b, n) - mean_a * mean_b) / spread, 0.0), -1.0, 1.0)

@@ -59,7 +59,7 @@ def _taker_surprise(n: int) -> Feature:
 
     def surprise(b: Bars) -> Values:
         average, squares = b.mean(TAKER_SHARE, n), b.mean_product(TAKER_SHARE, TAKER_SHARE, n)
-        spread = sqrt(maximum(squares - average**2, 1e-10))
+        spread = sqrt(maximum(squares - average * average, 1e-10))
         return clip((b.taker_share - average) / spread, -10.0, 10.0)
 
     return Feature(f"taker_surprise_{n}", "flow", n, surprise)
