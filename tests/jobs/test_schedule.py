@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -76,6 +77,23 @@ def test_every_candle_close_calls_once_a_moment_after_it() -> None:
     calls.at(4, 10)
 
     assert [(t.hour, t.minute, t.second) for t in calls.closes] == [(0, 30, 0), (1, 0, 3), (4, 10, 0)]
+
+
+def test_it_ends_without_a_word_at_whatever_moment(caplog: pytest.LogCaptureFixture) -> None:
+    broken: list[threading.ExceptHookArgs] = []
+    before, threading.excepthook = threading.excepthook, broken.append
+    try:
+        for round_ in range(300):
+            with Schedule(lambda: datetime.now(UTC), timedelta(hours=1), []):
+                time.sleep(0.0005 * (round_ % 7))
+        until = time.monotonic() + 30
+        while any("APScheduler" in t.name for t in threading.enumerate()) and time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        threading.excepthook = before
+
+    assert [str(args.exc_value) for args in broken] == []
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_a_slot_is_asked_for_once_by_the_exchanges_clock_and_a_missed_one_afterwards() -> None:

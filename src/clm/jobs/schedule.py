@@ -175,6 +175,8 @@ class Schedule:
         with self._lock:
             self._over = True
             self._scheduler.pause()
+            # Waits for a round under way, which would look for its job in a scheduler that is shut down.
+            self._scheduler.remove_all_jobs()
         self._scheduler.shutdown(wait=False)
 
 
