@@ -238,7 +238,8 @@ class LiveShadow:
     ) -> pd.DataFrame:
         """Rows the version has not forecast yet: of those closed since its training, or since the first."""
         registry, name = desk.keeper.registry, (artifact.model_type, artifact.version)
-        after = desk.keeper.reached(*name, since or artifact.trained_at - registry.series.step)
+        trained = artifact.trained_at - registry.series.step
+        after = desk.keeper.reached(*name, trained if since is None else max(trained, since))
         due = known.features.index > pd.Timestamp(after if since is None else max(after, since))
         stored = [f.open_time for f in registry.book.forecasts(*name, since=after)]
         due &= ~known.features.index.isin(pd.DatetimeIndex(stored))
