@@ -160,7 +160,7 @@ def test_a_folder_of_a_replay_with_other_options_is_refused(tmp_path: Path) -> N
     other = replace(task, step=timedelta(days=3))
 
     assert steps_done(task) == 1
-    with pytest.raises(BadInput, match="no replay with other options"):
+    with pytest.raises(BadInput, match="no replay with other options, nor one of another CLM"):
         walk(other)
     assert steps_done(task) == 1
 

@@ -90,7 +90,8 @@ def steps_done(task: Task) -> int:
         return 0
     state = json.loads(file.read_text())
     if state["task"] != _identity(task):
-        raise BadInput("--out", str(task.folder.parent), "a folder that holds no replay with other options")
+        allowed = "a folder that holds no replay with other options, nor one of another CLM"
+        raise BadInput("--out", str(task.folder.parent), allowed)
     return int(state["done"])
 
 
