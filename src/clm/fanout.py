@@ -13,8 +13,6 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import structlog
-
 from clm.bootstrap import Application, CycleOutcome
 from clm.core.domain import Progress, RetrainReport, Series
 from clm.core.errors import ClmError, DatabaseUnavailable, LeaseLost, TaskEnded
@@ -25,7 +23,6 @@ from clm.jobs.guard import Limits
 from clm.jobs.pool import LocalPool, cores
 from clm.settings import DASK, Settings
 
-log = structlog.get_logger()
 _LOCAL = threading.local()
 _NEVER = datetime.min.replace(tzinfo=UTC)
 

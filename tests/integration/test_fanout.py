@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.asking import free_port
+from benchmarks.asking import free_port, until
 from benchmarks.rehearsal import NOW, broken_promises
 from clm.bootstrap import Application
 from clm.core.domain import Series
@@ -121,11 +120,11 @@ def test_killed_half_way_nothing_is_trained_twice_and_all_is_done_in_the_end(
     exchange, settings = _five(tmp_path)
     with exchange, Application(settings, interactive=True) as application:
         run = application.supervisor.submit(RunRequest(force=True))
-        _until(lambda: _finished(application, run.run_id) >= 2)
+        until(lambda: _finished(application, run.run_id) >= 2, seconds=120)
         worker = psutil.Process(int(application.runs.get(run.run_id).owner.rpartition(":")[2]))
         pool = [child for child in worker.children() if "spawn_main" in " ".join(child.cmdline())]
         os.kill(worker.pid if victim == "the worker" else pool[0].pid, signal.SIGKILL)
-        _until(lambda: _over(application, run.run_id))
+        until(lambda: _over(application, run.run_id), seconds=120)
 
         ended = application.runs.get(run.run_id)
         assert ended.state is RunState.COMPLETED
@@ -158,13 +157,6 @@ def _over(application: Application, run_id: str) -> bool:
     return run.state.over and not to_be_resumed(run)
 
 
-def _until(true: Any) -> None:
-    deadline = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @contextmanager
 def _cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """The documented two commands: (address for CLM_EXECUTOR, the workers' processes)."""
@@ -194,9 +186,9 @@ def test_on_a_cluster_a_worker_that_is_killed_half_way_is_followed_by_another(tm
         there = settings.model_copy(update={"executor": address})
         with Application(there, interactive=True) as application:
             run = application.supervisor.submit(RunRequest(force=True))
-            _until(lambda: _finished(application, run.run_id) >= 3)
+            until(lambda: _finished(application, run.run_id) >= 3, seconds=120)
             workers[0].kill()
-            _until(lambda: _over(application, run.run_id))
+            until(lambda: _over(application, run.run_id), seconds=120)
 
             ended = application.runs.get(run.run_id)
             journal = application.runs.journal(run.run_id)

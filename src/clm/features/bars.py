@@ -31,9 +31,6 @@ SIGMA_DECAY = 0.97
 #: Log return; a market that stands still has this volatility rather than none.
 SIGMA_FLOOR = 1e-6
 
-#: Of candles, in the order `Bars` takes them.
-COLUMNS = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_base", "trades")
-
 HIGH: SeriesOf = attrgetter("high")
 LOW: SeriesOf = attrgetter("low")
 VOLUME: SeriesOf = attrgetter("volume")
@@ -67,7 +64,7 @@ class Bars:
     trades: Values
 
     def __init__(self, opens: Stamps, columns: Sequence[Values]) -> None:
-        """opens: nanoseconds since 1970, UTC. columns: as `COLUMNS`."""
+        """opens: nanoseconds since 1970, UTC. columns: as `CANDLE_COLUMNS`."""
         self.opens = opens
         self.open, self.high, self.low, self.close, self.volume, self.quote, self.taker, self.trades = columns
         self._series: dict[SeriesOf, FloatArray] = {}
@@ -78,7 +75,7 @@ class Bars:
         """The bars of a gap-free candle frame."""
         opens = pd.DatetimeIndex(candles.index).as_unit("ns").asi8
         return cls(
-            opens, [np.ascontiguousarray(candles[name].to_numpy(dtype=np.float64)) for name in COLUMNS]
+            opens, [np.ascontiguousarray(candles[name].to_numpy(dtype=np.float64)) for name in CANDLE_COLUMNS]
         )
 
     @cached_property

@@ -12,10 +12,10 @@ from functools import cache, cached_property
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import FeatureRow, FloatArray
+from clm.core.domain import CANDLE_COLUMNS, FeatureRow, FloatArray
 from clm.core.errors import InsufficientData
 from clm.features.arithmetic import Values, log
-from clm.features.bars import COLUMNS, HIGH, LOG_CLOSE, LOW, Bars, SeriesOf, Stamps, check, level, typical
+from clm.features.bars import HIGH, LOG_CLOSE, LOW, Bars, SeriesOf, Stamps, check, level, typical
 from clm.features.feature import Feature
 
 
@@ -96,7 +96,7 @@ class Newest(Bars):
 class Window:
     """The last `size` candles of a gap-free run, ready to be computed from: nanoseconds and a matrix.
 
-    values: shape (columns, size), float64, rows as `COLUMNS`.
+    values: shape (columns, size), float64, rows as `CANDLE_COLUMNS`.
     """
 
     def __init__(self, opens: Stamps, values: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> None:
@@ -113,7 +113,7 @@ class Window:
             raise InsufficientData(
                 f"the newest {size} candles without a gap are needed; there are {_without_gap(opens)}"
             )
-        return cls(opens, np.ascontiguousarray(last[list(COLUMNS)].to_numpy(dtype=np.float64).T))
+        return cls(opens, np.ascontiguousarray(last[list(CANDLE_COLUMNS)].to_numpy(dtype=np.float64).T))
 
 
 def newest_row(catalogue: Sequence[Feature], window: Window) -> FeatureRow:

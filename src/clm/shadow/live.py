@@ -241,7 +241,7 @@ class LiveShadow:
         trained = artifact.trained_at - registry.series.step
         after = desk.keeper.reached(*name, trained if since is None else max(trained, since))
         due = known.features.index > pd.Timestamp(after if since is None else max(after, since))
-        stored = [f.open_time for f in registry.book.forecasts(*name, since=after)]
+        stored = registry.book.forecast_times(*name, after)
         due &= ~known.features.index.isin(pd.DatetimeIndex(stored))
         if until is not None:
             due &= known.features.index < pd.Timestamp(until - registry.series.step)
