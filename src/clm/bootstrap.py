@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from clm.core.errors import (
     ClmError,
     DatabaseUnavailable,
     InvalidSetting,
+    LastSeries,
     LeaseLost,
     NotCertified,
     TransientError,
@@ -22,10 +24,11 @@ from clm.core.journal import Journal, NoJournal, RunJournal
 from clm.core.recompute import Recomputed, recompute
 from clm.core.runs import Run, RunKind, RunRequest
 from clm.core.standings import standings
+from clm.core.watchlist import Watched
 from clm.core.wire import jsonable, merged_views, report_view
 from clm.market.ping import ping
 from clm.market.store import CandleStore
-from clm.parts import Parts
+from clm.parts import Parts, listed
 from clm.registry.mend import mend
 
 
@@ -45,9 +48,65 @@ class Application(Parts):
         keeper = self.ensemble_keeper(series)
         if keeper is None:
             allowed = "at least two model types, to be mixed"
-            raise InvalidSetting("CLM_MODELS", ",".join(self.models), allowed)
+            raise InvalidSetting("models", ",".join(self.models_of(series)), allowed)
         standing: dict[str, Any] = jsonable(keeper.standing())
         return {"symbol": series.symbol, "interval": series.interval, **standing}
+
+    def watched(self, *, every: bool = False) -> list[dict[str, Any]]:
+        """The series that are watched, JSON-ready; every: also those that have been taken off."""
+        reigning = {row[:3]: row[3] for row in self.registry.reigning()}
+        watched = self.watchlist.look()
+        gone = [e.series for e in self.watchlist.entries() if not e.watched] if every else []
+        return [self._view(series, reigning) for series in (*watched, *gone)]
+
+    def watch(
+        self,
+        symbol: str,
+        interval: str | None = None,
+        models: Sequence[str] | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        by: str,
+    ) -> tuple[bool, dict[str, Any]]:
+        """Watches a series from now on, or otherwise than before; whether it is new, and how it is.
+
+        Raises BadInput (a symbol the exchange does not trade, an override that cannot be), UnknownModelType,
+        InsufficientData (not one candle), ExchangeUnavailable.
+        """
+        series = Series(symbol, interval or self.settings.interval)
+        named = None if models is None else plugins.require_model_types(tuple(models))
+        own, note = self.settings.of_series(series, named, overrides or {}), None
+        manager = self.build_manager(series, own, ())
+        new = series not in self.watchlist.look()
+        if new:
+            with closing(self.build_client(series)) as client:
+                note = manager.short_by(client.begins(), client.server_time())
+        self.watchlist.put(
+            Watched(series=series, models=named, overrides=dict(overrides or {}), changed_by=by)
+        )
+        reigning = {row[:3]: row[3] for row in self.registry.reigning()}
+        return new, {**self._view(series, reigning), "note": note}
+
+    def unwatch(self, symbol: str, interval: str | None = None, *, by: str) -> dict[str, Any]:
+        """Watches a series no more; what is stored of it stays. Raises InvalidSetting, LastSeries."""
+        every = self.watchlist.look()
+        series = self.find_series(symbol, interval, every)
+        if len(every) == 1:
+            raise LastSeries(f"{series} is the last series that is watched: add another one first")
+        entry = self.watchlist.entry(series) or Watched(series=series)
+        self.watchlist.put(replace(entry, watched=False, changed_by=by))
+        return self._view(series, {row[:3]: row[3] for row in self.registry.reigning()})
+
+    def _view(self, series: Series, reigning: Mapping[tuple[str, ...], str]) -> dict[str, Any]:
+        entry, models = self.watchlist.entry(series), self.models_of(series)
+        champions = {m: reigning.get((series.symbol, series.interval, m)) for m in models}
+        return {
+            **jsonable(series), "models": list(models), "overrides": dict(entry.overrides) if entry else {},
+            "origin": "settings" if series in self.watchlist.configured else "added",
+            "watched": entry is None or entry.watched,
+            "changed_by": entry.changed_by if entry else None,
+            "changed_at": jsonable(entry.changed_at) if entry else None, "champions": champions,
+        }  # fmt: skip
 
     def now(self, series: Series) -> datetime:
         """The exchange's time; the machine's where the exchange does not answer."""
@@ -81,7 +140,7 @@ class Application(Parts):
         found: list[dict[str, Any]] = []
         for series in chosen:
             manager = self.manager(series)
-            found += standings(manager.keeper, manager.policy, self.models, self.now(series))
+            found += standings(manager.keeper, manager.policy, manager.models, self.now(series))
         return found
 
     def promote_by_hand(
@@ -111,7 +170,18 @@ class Application(Parts):
         """The series a request is about. Raises UnknownModelType, InvalidSetting: before anything starts."""
         if request.models is not None:
             plugins.require_model_types(request.models)
-        return tuple(self.find_series(symbol) for symbol in request.symbols or self.settings.symbols)
+        every = self.series
+        _require("symbols", request.symbols, [series.symbol for series in every])
+        _require("intervals", request.intervals, [series.interval for series in every])
+        chosen = tuple(
+            series for series in every
+            if (request.symbols is None or series.symbol in request.symbols)
+            and (request.intervals is None or series.interval in request.intervals)
+        )  # fmt: skip
+        if not chosen:
+            asked = f"{', '.join(request.symbols or ())} {', '.join(request.intervals or ())}"
+            raise InvalidSetting("symbols, intervals", asked, listed(every))
+        return chosen
 
     def perform(self, run: Run, progress: Callable[[Progress], None]) -> CycleOutcome:
         """What a run asks for, here and now; of what earlier attempts have done, nothing twice."""
@@ -150,7 +220,8 @@ class Application(Parts):
         journal: Journal,
     ) -> CycleOutcome:
         """What the series' cycles came to together, with what earlier attempts at the run had done."""
-        view, failure = report_view(reports, errors, request.models or self.models), _failure(reports, errors)
+        wanted = {series: request.models or self.models_of(series) for series in errors}
+        view, failure = report_view(reports, errors, wanted), _failure(reports, errors)
         if not journal.earlier:
             return CycleOutcome(view, failure)
         merged = merged_views([*journal.earlier, view])
@@ -173,6 +244,12 @@ class Application(Parts):
             self.data_client(series).clear_cache()
         self._managers.clear()
         self.__dict__.pop("explainer", None)
+
+
+def _require(field: str, asked: Sequence[str] | None, known: Sequence[str]) -> None:
+    for name in asked or ():
+        if name not in known:
+            raise InvalidSetting(field, name, ", ".join(dict.fromkeys(known)))
 
 
 def _placed(listener: Callable[[Progress], None], position: int, count: int) -> Callable[[Progress], None]:

@@ -137,7 +137,7 @@ def _longest_waiting_first(application: Application, every: Sequence[Series]) ->
 
     def since(series: Series) -> datetime:
         registry = application.registry.for_series(series)
-        champions = [registry.get_active(model_type) for model_type in application.models]
+        champions = [registry.get_active(model_type) for model_type in application.models_of(series)]
         return min(_NEVER if champion is None else champion.trained_at for champion in champions)
 
     return sorted(every, key=since)

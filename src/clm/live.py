@@ -15,6 +15,7 @@ from clm.bootstrap import Application
 from clm.core.closes import newest_close
 from clm.core.errors import ClmError, LeaseLost, RunInProgress, SlotTaken
 from clm.core.runs import RunKind, RunRequest, RunState
+from clm.core.watchlist import common_step
 from clm.jobs.guard import WorkerGuard, owner
 from clm.jobs.supervisor import STALE_AFTER_SECONDS, interrupt_orphan
 from clm.settings import Settings
@@ -59,7 +60,8 @@ def tick_slot(application: Application, shadow: LiveShadow) -> bool:
     """
     runs = application.runs
     try:
-        slot = newest_close(application.data_client(application.series[0]).server_time(), shadow.step)
+        watched = application.series
+        slot = newest_close(application.data_client(watched[0]).server_time(), common_step(watched))
         request = RunRequest(kind=RunKind.SHADOW, slot=slot, requested_by="schedule")
         interrupt_orphan(runs, RunKind.SHADOW)
         run = runs.claim(request, owner(), STALE_AFTER_SECONDS)

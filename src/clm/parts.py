@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import cached_property
@@ -25,6 +25,7 @@ from clm.core.experimenting import Experiments
 from clm.core.manager import ContinuousLearningManager
 from clm.core.policy import NewestPolicy, PromotionPolicy, ThresholdPolicy
 from clm.core.protocols import DataClient
+from clm.core.watchlist import Watched, Watchlist
 from clm.evaluation.evaluator import QuantumModelEvaluator
 from clm.features.catalogue import ADVANCED
 from clm.features.engineer import QuantumFeatureEngineer
@@ -40,6 +41,7 @@ from clm.registry.experiments import SQLExperiments
 from clm.registry.mixtures import SQLMixtures
 from clm.registry.runs import SQLRunStore
 from clm.registry.sql import SQLModelRegistry
+from clm.registry.watchlist import SQLWatchlist
 from clm.serving.desk import Desk as ServingDesk
 from clm.serving.explain import Explainer
 from clm.serving.follower import Follower
@@ -54,6 +56,8 @@ from clm.training.trainer import QuantumModelTrainer
 log = structlog.get_logger()
 #: How long a worker waits for a database that is being restarted.
 DATABASE_PATIENCE_SECONDS = 60.0
+#: Series that an error names.
+_NAMED = 20
 
 POLICIES: dict[str, Callable[[Settings], PromotionPolicy]] = {
     "evidence": lambda settings: EvidencePolicy(
@@ -94,20 +98,47 @@ class Parts:
         self.settings = settings
         self._interactive = interactive
         self._pace = Pace.interactive() if interactive else Pace()
-        self._managers: dict[Series, ContinuousLearningManager] = {}
+        self._own: dict[Series, tuple[Watched | None, Settings]] = {}
+        self._managers: dict[Series, tuple[object, ContinuousLearningManager]] = {}
+        self._desks: dict[Series, tuple[Settings, ServingDesk]] = {}
         self._clients: dict[Series, ClosableClient] = dict(clients or {})
         self.models = plugins.require_model_types(settings.models)
 
     @cached_property
+    def watchlist(self) -> Watchlist:
+        """Of the settings and of the database."""
+        configured = [Series(symbol, self.settings.interval) for symbol in self.settings.symbols]
+        return Watchlist(configured, SQLWatchlist(self.registry.database), time.monotonic)
+
+    @property
     def series(self) -> tuple[Series, ...]:
-        """The configured series; the first is the default wherever none is named."""
-        return tuple(Series(symbol, self.settings.interval) for symbol in self.settings.symbols)
+        """The series watched now; the first is the default wherever none is named."""
+        return self.watchlist.series()
+
+    def settings_of(self, series: Series) -> Settings:
+        """The settings of one series: what the watchlist says of it, and for the rest everybody's."""
+        entry, known = self.watchlist.entry(series), self._own.get(series)
+        if known is None or known[0] != entry:
+            models, overrides = (entry.models, entry.overrides) if entry else (None, {})
+            own = self.settings.of_series(series, models, overrides)
+            known = self._own[series] = (entry, own)
+        return known[1]
+
+    def models_of(self, series: Series) -> tuple[str, ...]:
+        """The model types kept alive for one series."""
+        return self.settings_of(series).models
+
+    def pool_of(self, series: Series) -> tuple[Series, ...]:
+        """The series whose evidence counts for one another with that of `series`."""
+        pooled = self.settings.pool_symbols
+        return tuple(s for s in self.series if s.interval == series.interval) if pooled else ()
 
     @cached_property
     def registry(self) -> SQLModelRegistry:
         patience = 0 if self._interactive else DATABASE_PATIENCE_SECONDS
+        first = Series(self.settings.symbols[0], self.settings.interval)
         return SQLModelRegistry(
-            self.settings.db_url, self.settings.model_dir, series=self.series[0], patience=patience
+            self.settings.db_url, self.settings.model_dir, series=first, patience=patience
         )
 
     @cached_property
@@ -142,7 +173,7 @@ class Parts:
         return Experiments(
             SQLExperiments(self.registry.database),
             lambda series: self.manager(series).keeper,
-            self.models,
+            self.models_of,
             self.feature_engineer.get_feature_names,
             lambda series: self.data_client(series).server_time(),
             time.monotonic,
@@ -155,25 +186,30 @@ class Parts:
 
     @cached_property
     def trainer(self) -> QuantumModelTrainer:
-        return QuantumModelTrainer(params=_training_params(self.settings), seed=self.settings.training_seed)
+        return _trainer(self.settings)
 
-    def find_series(self, symbol: str | None = None, interval: str | None = None) -> Series:
-        """A configured series; None: as in the first one. Raises InvalidSetting for one not configured."""
-        first = self.series[0]
+    def find_series(
+        self, symbol: str | None = None, interval: str | None = None, among: Sequence[Series] | None = None
+    ) -> Series:
+        """A series that is watched; None: as in the first one. among: the series, where they are known.
+
+        Raises InvalidSetting for one that is not watched, BadInput for what can be none.
+        """
+        every = self.series if among is None else among
         wanted = Series(
-            first.symbol if symbol is None else symbol, first.interval if interval is None else interval
+            every[0].symbol if symbol is None else symbol, every[0].interval if interval is None else interval
         )
-        if wanted not in self.series:
-            raise InvalidSetting("symbol, interval", str(wanted), ", ".join(map(str, self.series)))
+        if wanted not in every:
+            raise InvalidSetting("symbol, interval", str(wanted), listed(every))
         return wanted
 
     def data_client(self, series: Series) -> ClosableClient:
         """The client of one series, built once."""
         if series not in self._clients:
-            self._clients[series] = self._build_client(series)
+            self._clients[series] = self.build_client(series)
         return self._clients[series]
 
-    def _build_client(self, series: Series) -> BinanceDataClient:
+    def build_client(self, series: Series) -> BinanceDataClient:
         return BinanceDataClient(
             symbol=series.symbol,
             interval=series.interval,
@@ -185,19 +221,25 @@ class Parts:
         )
 
     def manager(self, series: Series | None = None) -> ContinuousLearningManager:
-        """The manager of one series, built once."""
+        """The manager of one series, built once for what is said of the series and of its pool."""
         series = series or self.series[0]
-        if series not in self._managers:
-            self._managers[series] = self._build_manager(series)
-        return self._managers[series]
+        settings, pool = self.settings_of(series), self.pool_of(series)
+        known = self._managers.get(series)
+        if known is None or known[0] != (settings, pool):
+            known = (settings, pool), self.build_manager(series, settings, pool)
+            self._managers[series] = known
+        return known[1]
 
-    def _build_manager(self, series: Series) -> ContinuousLearningManager:
-        settings = self.settings
+    def build_manager(
+        self, series: Series, settings: Settings, pool: tuple[Series, ...]
+    ) -> ContinuousLearningManager:
         data_client, features = self.data_client(series), self.feature_engineer
+        training = ("training_preset", "training_params", "training_seed")
+        usual = all(getattr(settings, name) == getattr(self.settings, name) for name in training)
         return ContinuousLearningManager(
             data_client=data_client,
             feature_engineer=features,
-            model_trainer=self.trainer,
+            model_trainer=self.trainer if usual else _trainer(settings),
             model_evaluator=QuantumModelEvaluator(features),
             shadow_tester=QuantumShadowTester(data_client, features),
             model_registry=self.registry,
@@ -208,10 +250,10 @@ class Parts:
             holdout_days=settings.holdout_days,
             purge_hours=settings.purge_hours,
             retrain_after_candles=settings.retrain_after_candles,
-            models=self.models,
-            promotion_policy=POLICIES[settings.promotion_policy](settings),
+            models=settings.models,
+            promotion_policy=_policy(settings),
             drift_triggers=settings.drift_triggers,
-            pool=self.series if settings.pool_symbols else (),
+            pool=pool,
             alarm=self.alarm,
         )
 
@@ -228,47 +270,59 @@ class Parts:
             log.warning("alert_not_recorded", incident=alert.incident, error=str(error))
 
     def live_shadow(self, alarm: Alarm | None = None, *, rehearsal: bool = False) -> LiveShadow:
-        """The watch over all configured series; rehearsal: on a clock that is played back."""
-        desks = [
-            Desk(self.data_client(series), self.manager(series).keeper, self.ensemble_keeper(series))
-            for series in self.series
-        ]
-        policy = self.manager().policy
+        """The watch over all series; rehearsal: on a clock that is played back."""
         return LiveShadow(
-            desks, self.feature_engineer, policy, self.models, alarm=alarm or self.alarm, rehearsal=rehearsal,
+            self._shadow_desks, self.feature_engineer, alarm=alarm or self.alarm, rehearsal=rehearsal,
             experiments=self.experiments.store,
         )  # fmt: skip
 
+    def _shadow_desks(self) -> list[Desk]:
+        managers = [self.manager(series) for series in self.series]
+        return [
+            Desk(self.data_client(m.series), m.keeper, m.policy, m.models, self.ensemble_keeper(m.series))
+            for m in managers
+        ]
+
     def ensemble_keeper(self, series: Series) -> EnsembleKeeper | None:
         """Of one series; None where there is but one model type to mix."""
-        if len(self.models) < 2:
+        models = self.models_of(series)
+        if len(models) < 2:
             return None
         store = SQLMixtures(self.registry.database, series)
-        return EnsembleKeeper(self.registry.for_series(series), store, self.models)
+        return EnsembleKeeper(self.registry.for_series(series), store, models)
 
     @cached_property
     def forecasts(self) -> Forecasts:
         """What forecasts are asked through; its follower begins with the first question."""
-        settings, first = self.settings, self.series[0]
-        guard_hours = self.manager().policy.guard_hours
-        desks = [
-            ServingDesk(
-                self.data_client(series), self.registry.for_series(series), self.feature_engineer,
-                self.models,
-                ensemble=self.ensemble_keeper(series), guard_hours=guard_hours, alarm=self.alarm,
-                others=self.experiments.open_versions,
-            )
-            for series in self.series
-        ]  # fmt: skip
-        follower = Follower(desks, self.data_client(first).server_time, self._answering)
-        limits = AnswerLimits(
-            model_age=timedelta(days=settings.stale_model_days),
-            data_age=first.step + timedelta(minutes=1),
-        )
+        first = self.series[0]
+        follower = Follower(self._serving_desks, self.data_client(first).server_time, self._answering)
         return Forecasts(
-            follower, self.models, limits, self.feature_engineer, validate,
+            follower, self.models_of, self._limits_of, self.feature_engineer, validate,
             self.experiments.arm_of,
         )  # fmt: skip
+
+    def _limits_of(self, series: Series) -> AnswerLimits:
+        return AnswerLimits(
+            model_age=timedelta(days=self.settings_of(series).stale_model_days),
+            data_age=series.step + timedelta(minutes=1),
+        )
+
+    def _serving_desks(self) -> Mapping[Series, ServingDesk]:
+        """A desk per series; what one knows is lost only where something else is said of its series."""
+        desks = {}
+        for series in self.series:
+            settings, known = self.settings_of(series), self._desks.get(series)
+            if known is None or known[0] is not settings:
+                desk = ServingDesk(
+                    self.data_client(series), self.registry.for_series(series), self.feature_engineer,
+                    settings.models,
+                    ensemble=self.ensemble_keeper(series), guard_hours=_policy(settings).guard_hours,
+                    alarm=self.alarm, others=self.experiments.open_versions,
+                )  # fmt: skip
+                known = settings, desk
+            desks[series] = known
+        self._desks = desks
+        return {series: desk for series, (_, desk) in desks.items()}
 
     def _answering(self) -> Hashable:
         """Changes whenever another version is to answer: who reigns, and the arms of experiments."""
@@ -306,6 +360,20 @@ class Parts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _policy(settings: Settings) -> PromotionPolicy:
+    return POLICIES[settings.promotion_policy](settings)
+
+
+def _trainer(settings: Settings) -> QuantumModelTrainer:
+    return QuantumModelTrainer(params=_training_params(settings), seed=settings.training_seed)
+
+
+def listed(every: Sequence[Series]) -> str:
+    """The first of them by name, and how many more there are."""
+    more = f" and {len(every) - _NAMED:,} more, see `clm series`" if len(every) > _NAMED else ""
+    return ", ".join(map(str, every[:_NAMED])) + more
 
 
 def _training_params(settings: Settings) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -16,13 +16,20 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clm.core.access import ApiKey, configured_keys
-from clm.core.domain import INTERVALS, SYMBOL
+from clm.core.domain import INTERVALS, SYMBOL, Series
 from clm.core.errors import BadInput, InvalidSetting
 from clm.core.text import fit_to_show, mask_url, plain_text, read_json
 
 PREFIX = "CLM_"
 #: How the address of a Dask scheduler begins.
 DASK = "dask://"
+#: What a series of the watchlist may have of its own.
+PER_SERIES = (
+    "retrain_interval_days", "retrain_after_candles", "drift_triggers", "training_lookback_days",
+    "holdout_days", "purge_hours", "shadow_test_hours", "min_improvement_threshold", "promotion_policy",
+    "promotion_alpha", "refresh_after_days", "guard_hours", "guard_alpha", "cool_down_hours",
+    "training_preset", "training_params", "training_seed", "stale_model_days",
+)  # fmt: skip
 #: Read by the test suite only, never by the product.
 _TEST_PREFIX = "CLM_TEST_"
 
@@ -270,10 +277,21 @@ class Settings(BaseSettings):
         try:
             return cls(**overrides)
         except ValidationError as exc:
-            first = exc.errors()[0]
-            name = str(first["loc"][0])
-            allowed = str(first["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-            raise InvalidSetting(PREFIX + name.upper(), fit_to_show(name, first["input"]), allowed) from exc
+            name, value, allowed = _first_wrong(exc)
+            raise InvalidSetting(PREFIX + name.upper(), value, allowed) from exc
+
+    def of_series(self, series: Series, models: Sequence[str] | None, overrides: Mapping[str, Any]) -> Self:
+        """These, for one series alone. models None: the same ones. Raises InvalidSetting, as `load` does."""
+        for name, value in overrides.items():
+            if name not in PER_SERIES:
+                raise InvalidSetting(f"overrides.{name}", fit_to_show(name, value), ", ".join(PER_SERIES))
+        own = {"symbols": (series.symbol,), "interval": series.interval, "models": models or self.models}
+        try:
+            made = type(self)(**{**self.model_dump(), **own, **overrides})
+        except ValidationError as exc:
+            name, value, allowed = _first_wrong(exc)
+            raise InvalidSetting(f"overrides.{name}", value, allowed) from exc
+        return made
 
     @classmethod
     def example(cls) -> str:
@@ -303,6 +321,14 @@ class Settings(BaseSettings):
     def for_children(self) -> str:
         """JSON for processes that work for the service: all but the keys to it, which they do not need."""
         return self.model_copy(update={"api_key": ()}).model_dump_json()
+
+
+def _first_wrong(error: ValidationError) -> tuple[str, Any, str]:
+    """The first wrong setting: its name, what was given, what is allowed."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    allowed = str(first["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    return name, fit_to_show(name, first["input"]), allowed
 
 
 def environment_of_children(**more: str) -> dict[str, str]:

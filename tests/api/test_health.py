@@ -193,7 +193,7 @@ class TestTheSchedule:
     def test_has_looked_lately_or_the_service_is_not_ready(self, service: Service) -> None:
         application, _ = service
         schedule = Schedule(
-            application.data_client(application.series[0]).server_time, timedelta(hours=1), ()
+            application.data_client(application.series[0]).server_time, lambda: timedelta(hours=1), ()
         )
         assert _look(application, None)["scheduler"] == (True, "off: this process keeps no schedule")
         assert _look(application, schedule)["scheduler"] == (True, "the schedule has just begun")

@@ -13,6 +13,7 @@ import pytest
 
 from clm.client import Client, ClientError
 from clm.client.experiments import Experiments
+from clm.client.watchlist import Watchlist
 from tests.client.conftest import Service
 
 PLACE: dict[str, Any] = {"symbol": "BTCUSDT", "interval": "1h"}
@@ -36,7 +37,9 @@ CALLS: dict[str, tuple[str, Call]] = {
     ),
     "retrain": (
         "POST /api/clm/retrain",
-        lambda c: c.retrain(["xgboost"], force=True, symbols=["BTCUSDT"], wait=False, timeout=1, poll=1),
+        lambda c: c.retrain(
+            ["xgboost"], force=True, symbols=["BTCUSDT"], intervals=["1h"], wait=False, timeout=1, poll=1
+        ),
     ),
     "status": ("GET /api/clm/status", lambda c: c.status()),
     "runs": ("GET /api/clm/runs", lambda c: c.runs(3, kind="shadow")),
@@ -70,6 +73,12 @@ CALLS: dict[str, tuple[str, Call]] = {
         "POST /api/clm/experiments/{experiment_id}/stop",
         lambda c: c.experiments.stop("x1"),
     ),
+    "series.list": ("GET /api/clm/series", lambda c: c.series.list(every=True)),
+    "series.add": (
+        "POST /api/clm/series",
+        lambda c: c.series.add("SOLUSDT", "1h", models=["xgboost"], overrides={"holdout_days": 60}),
+    ),
+    "series.remove": ("DELETE /api/clm/series", lambda c: c.series.remove("SOLUSDT", "1h")),
     "config": ("GET /api/clm/config", lambda c: c.config()),
     "clear_cache": ("DELETE /api/clm/clear-cache", lambda c: c.clear_cache()),
     "alerts": ("GET /api/clm/alerts", lambda c: c.alerts(3)),
@@ -115,9 +124,14 @@ def test_every_operation_of_the_document_has_a_method_and_every_method_an_operat
 
 def test_every_public_method_stands_in_the_table() -> None:
     here = {name for name, _ in inspect.getmembers(Client, inspect.isfunction) if name[0] != "_"} - {"close"}
-    there = {name for name, _ in inspect.getmembers(Experiments, inspect.isfunction) if name[0] != "_"}
+    there = {
+        f"{group}.{name}"
+        for group, kind in (("experiments", Experiments), ("series", Watchlist))
+        for name, _ in inspect.getmembers(kind, inspect.isfunction)
+        if name[0] != "_"
+    }
 
-    assert {*here, *(f"experiments.{name}" for name in there)} == set(CALLS)
+    assert here | there == set(CALLS)
 
 
 @pytest.mark.parametrize("name", CALLS)

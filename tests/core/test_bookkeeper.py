@@ -151,9 +151,10 @@ class _WithBook:
 def _fed(stage: Stage, hours: int) -> int:
     """Forecasts of so many hours, scored and not yet bet on; how many."""
     stage.client.now += hours * HOUR
-    known = stage.live._look(stage.live._desks[0])
-    stage.live._forecast(stage.live._desks[0], RIDGE, known)
-    stage.live._score(stage.live._desks[0], RIDGE, known)
+    (desk,) = stage.live._asked()
+    known = stage.live._look(desk)
+    stage.live._forecast(desk, RIDGE, known)
+    stage.live._score(desk, RIDGE, known)
     (challenger,) = stage.registry.challengers(RIDGE)
     stored = stage.registry.book.forecasts(RIDGE, challenger.version)
     return sum(f.actual is not None for f in stored)

@@ -156,7 +156,7 @@ class TestStarting:
             stage.experiments.start(BTC, RIDGE, (stage.reign(0.1).version, "v1999"), days=3, by="desk")
 
     def test_needs_a_model_type_that_is_watched(self, stage: Stage) -> None:
-        with pytest.raises(BadInput, match="sklearn_ridge: the configured ones"):
+        with pytest.raises(BadInput, match="sklearn_ridge: those of BTCUSDT 1h"):
             stage.experiments.start(BTC, "xgboost", ("v1", "v2"), days=3, by="desk")
 
     def test_refuses_a_file_that_is_missing_set_aside_or_put_away(self, stage: Stage) -> None:

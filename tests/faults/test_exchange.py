@@ -125,7 +125,7 @@ class _Watch:
         self._shadow: LiveShadow = application.live_shadow()
         client = application.data_client(application.series[0])
         self._schedule = Schedule(
-            client.server_time, HOUR, jobs_of(application), on_look=application.supervisor.recover,
+            client.server_time, lambda: HOUR, jobs_of(application), on_look=application.supervisor.recover,
             on_close=lambda: self._ticks.append(tick_slot(application, self._shadow)),
         )  # fmt: skip
         self._ticks: list[bool] = []

@@ -49,7 +49,7 @@ class _Calls:
         self.willing = True
         jobs = [Job("retrain", cron, self.ask, lambda: newest)] if cron is not None else []
         self.schedule = Schedule(
-            self.read, timedelta(hours=1), jobs, on_close=lambda: self.closes.append(self.now)
+            self.read, lambda: timedelta(hours=1), jobs, on_close=lambda: self.closes.append(self.now)
         )
 
     def read(self) -> datetime:
@@ -84,7 +84,7 @@ def test_it_ends_without_a_word_at_whatever_moment(caplog: pytest.LogCaptureFixt
     before, threading.excepthook = threading.excepthook, broken.append
     try:
         for round_ in range(300):
-            with Schedule(lambda: datetime.now(UTC), timedelta(hours=1), []):
+            with Schedule(lambda: datetime.now(UTC), lambda: timedelta(hours=1), []):
                 time.sleep(0.0005 * (round_ % 7))
         until = time.monotonic() + 30
         while any("APScheduler" in t.name for t in threading.enumerate()) and time.monotonic() < until:
@@ -179,7 +179,7 @@ def test_an_exchange_that_does_not_answer_is_asked_again() -> None:
     def down() -> datetime:
         raise ExchangeUnavailable("down")
 
-    schedule = Schedule(down, timedelta(hours=1), ())
+    schedule = Schedule(down, lambda: timedelta(hours=1), ())
 
     assert 1 < schedule.look() <= 60
 
@@ -192,7 +192,7 @@ def test_inside_it_looks_by_itself() -> None:
         seen.append(1)
         enough.set()
 
-    schedule = Schedule(lambda: datetime.now(UTC), timedelta(hours=1), (), on_close=close)
+    schedule = Schedule(lambda: datetime.now(UTC), lambda: timedelta(hours=1), (), on_close=close)
     with schedule:
         assert enough.wait(5)
     assert seen == [1]

@@ -573,7 +573,7 @@ def _contest(stage: Stage, experiment: Experiment) -> Contest:
 def _forecast_and_score(stage: Stage, hours: int) -> None:
     """Everything of a tick but the bets."""
     stage.client.now += hours * HOUR
-    (desk,) = stage.live._desks
+    (desk,) = stage.live._asked()
     known = stage.live._look(desk)
     stage.live._forecast(desk, RIDGE, known)
     stage.live._score(desk, RIDGE, known)

@@ -99,16 +99,16 @@ class Stage:
 
     def watch(self) -> LiveShadow:
         """Another process's view of the same registry."""
-        desks = [Desk(self.clients[s], self.keeper(s)) for s in self.series]
+        desks = [Desk(self.clients[s], self.keeper(s), self.policy, (RIDGE,)) for s in self.series]
         return LiveShadow(
-            desks, self.features, self.policy, (RIDGE,), alarm=self.alerts.append, rehearsal=self.rehearsal,
+            lambda: desks, self.features, alarm=self.alerts.append, rehearsal=self.rehearsal,
             experiments=self.store,
         )  # fmt: skip
 
     def replica(self) -> Experiments:
         """Another process's experiments on the same database."""
         return Experiments(
-            self.store, self.keeper, (RIDGE,), self.features.get_feature_names,
+            self.store, self.keeper, lambda s: (RIDGE,), self.features.get_feature_names,
             lambda s: self.clients[s].now, lambda: self.seconds,
         )  # fmt: skip
 

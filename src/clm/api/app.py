@@ -26,6 +26,7 @@ from clm.api.shield import KnownHosts, Shield
 from clm.bootstrap import Application
 from clm.core.errors import ClmError, RunInProgress, SlotTaken
 from clm.core.runs import RunKind, RunRequest
+from clm.core.watchlist import common_step
 from clm.jobs.schedule import Job, Schedule
 from clm.settings import Settings
 
@@ -81,11 +82,11 @@ def create_app(application: Application) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             stack.enter_context(application)
-            settings, first = application.settings, application.series[0]
+            settings, first = application.settings, application.watchlist.configured[0]
             # Also where nothing is scheduled: what a stopped service left undone is taken up at its looks.
             app.state.clm_schedule = Schedule(
                 application.data_client(first).server_time,
-                first.step,
+                lambda: common_step(application.series),
                 jobs_of(application),
                 on_close=application.live_watch.tick if settings.live_shadow else None,
                 on_look=partial(look_after, application),

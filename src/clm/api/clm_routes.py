@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from clm.api import experiments, explain, predict, schemas, version_schemas
+from clm.api import experiments, explain, predict, schemas, series, version_schemas
 from clm.api.application import application, default_application
 from clm.api.parameters import RunId, Version
 from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem, needs
@@ -66,12 +66,13 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 def retrain(app: App, body: schemas.RetrainRequest | None = None) -> dict[str, str]:
     """Start a retraining run in the background.
 
-    Without a body, or with nulls: the configured models of all configured symbols whose trigger fires.
+    Without a body, or with nulls: all models of all series that are watched whose trigger fires.
     """
-    body = body or schemas.RetrainRequest(models=None, force=False, symbols=None)
+    body = body or schemas.RetrainRequest(models=None, force=False, symbols=None, intervals=None)
     asked = RunRequest(
         models=tuple(body.models) if body.models is not None else None,
         symbols=tuple(body.symbols) if body.symbols is not None else None,
+        intervals=tuple(body.intervals) if body.intervals is not None else None,
         force=body.force,
         requested_by="rest",
     )
@@ -289,6 +290,7 @@ def _run(run: Run) -> dict[str, Any]:
     return {**view, "progress": view["progress"] or None}
 
 
+_routes.include_router(series.router)
 _routes.include_router(experiments.router)
 _routes.include_router(explain.router)
 #: Forecasts first, and not below another router, where each look for a route costs as much as a forecast:

@@ -91,11 +91,11 @@ class Readiness:
         return Check(True, "the database answers")
 
     def _champions(self) -> Check:
-        registry, settings = self._application.registry, self._application.settings
+        application, registry = self._application, self._application.registry
         found = [
             champion
-            for series in self._application.series
-            for model_type in settings.models
+            for series in application.series
+            for model_type in application.models_of(series)
             if (champion := registry.for_series(series).get_active(model_type)) is not None
         ]
         for champion in found:
@@ -112,12 +112,14 @@ class Readiness:
 
     def _candles(self) -> Check:
         application, now = self._application, datetime.now(UTC)
-        closes = [application.newest_stored(series) for series in application.series]
-        known = [close for close in closes if close is not None]
-        limit = 2 * application.series[0].step + timedelta(minutes=1)
+        closes = {series: application.newest_stored(series) for series in application.series}
         # An exchange that is played back has its own time: then only itself can tell.
-        if known and len(known) == len(closes) and abs(now - min(known)) <= limit:
-            return Check(True, f"the newest stored candles close at {min(known):%Y-%m-%d %H:%M} UTC")
+        if all(
+            close is not None and abs(now - close) <= 2 * series.step + timedelta(minutes=1)
+            for series, close in closes.items()
+        ):
+            oldest = min(close for close in closes.values() if close is not None)
+            return Check(True, f"the newest stored candles close at {oldest:%Y-%m-%d %H:%M} UTC")
         if self._exchange is None or time.monotonic() - self._exchange[0] > _EXCHANGE_KEPT:
             self._exchange = (time.monotonic(), self._ping())
         return self._exchange[1]

@@ -88,10 +88,14 @@ def tell_of(app: FastAPI, application: Application) -> None:
     """From now on the app's document is about `application`."""
     general = app.openapi
 
+    told: list[tuple[object, dict[str, Any]]] = []
+
     def about_this_service() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = described(general(), application)
-        return app.openapi_schema
+        every = application.series
+        if not told or told[0][0] != every:
+            app.openapi_schema = None
+            told[:] = [(every, described(general(), application))]
+        return told[0][1]
 
     app.openapi = about_this_service  # type: ignore[method-assign]  # the way the framework documents
 

@@ -14,7 +14,8 @@ from clm.api.application import application, application_of
 from clm.api.route import ProblemRoute, ReadByHand, documented_problem, needs
 from clm.bootstrap import Application
 from clm.core.access import Role
-from clm.core.errors import BadInput
+from clm.core.domain import Series
+from clm.core.errors import BadInput, InvalidSetting
 from clm.core.experiments import CALLER, LONGEST_CALLER
 
 router = APIRouter(prefix="/api/clm", route_class=ProblemRoute)
@@ -70,15 +71,25 @@ async def latest(request: Request) -> Response:
     `gap_in_window`, `out_of_distribution`, `worse_than_zero`.
     """
     app, asked = application_of(request.app), request.query_params
-    series = app.find_series(asked.get("symbol"), asked.get("interval"))
     # The first question of all waits for the first look, which must not hold up the others.
     answers = app.forecasts if "forecasts" in app.__dict__ else await run_in_threadpool(lambda: app.forecasts)
     if not answers.follower.ready:
         await run_in_threadpool(answers.follower.wait)
+    series = await _series(app, asked.get("symbol"), asked.get("interval"))
     model, caller = asked.get("model"), asked.get("caller")
     if caller is None:
         return _spoken(answers.answer(series, model))
     return _spoken(await run_in_threadpool(answers.answer, series, model, caller=caller))
+
+
+async def _series(app: Application, symbol: str | None, interval: str | None) -> Series:
+    """From what is followed already; nobody waits for a database here whose series is."""
+    followed = app.forecasts.follower.series
+    try:
+        return app.find_series(symbol, interval, followed or app.watchlist.configured)
+    except InvalidSetting:
+        # It may have been added a moment ago.
+        return await run_in_threadpool(app.find_series, symbol, interval)
 
 
 router.add_api_route(

@@ -150,7 +150,10 @@ class RetrainRequest(BaseModel):
     )
     force: bool = Field(False, strict=True, description="retrain whatever the triggers say")
     symbols: list[str] | None = Field(
-        None, min_length=1, max_length=1000, description="null: all configured symbols"
+        None, min_length=1, max_length=10_000, description="null: all that are watched"
+    )
+    intervals: list[str] | None = Field(
+        None, min_length=1, max_length=12, description="candle lengths; null: all that are watched"
     )
 
 

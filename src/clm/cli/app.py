@@ -20,6 +20,7 @@ from clm.cli import (
     predict,
     replay,
     reproduce,
+    series,
     service,
     trail,
 )
@@ -78,6 +79,7 @@ keyring.command("list")(keys.list_them)
 keyring.command("revoke")(keys.revoke)
 app.add_typer(keyring)
 
+app.add_typer(series.series)
 app.add_typer(experiment.experiments)
 app.command("backup")(database.backup)
 app.command("restore")(database.restore)

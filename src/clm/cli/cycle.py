@@ -19,15 +19,20 @@ _POLL_SECONDS = 0.2
 
 def retrain(
     models: Annotated[str | None, typer.Option(help="Comma-separated; default: the configured ones.")] = None,
-    symbols: Annotated[str | None, typer.Option(help="Comma-separated; default: all configured.")] = None,
+    symbols: Annotated[str | None, typer.Option(help="Comma-separated; default: all watched.")] = None,
+    intervals: Annotated[str | None, typer.Option(help="Comma-separated; default: all watched.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Whatever the triggers say.")] = False,
     as_json: Json = False,
 ) -> None:
     """Retrain what needs it, in a child process, and show the report."""
     from clm.core.runs import RunRequest
 
-    request = RunRequest(models=_names(models), symbols=_names(symbols), force=force, requested_by="cli")
-    asked = {"models": request.models, "symbols": request.symbols, "force": force}
+    request = RunRequest(
+        models=_names(models), symbols=_names(symbols), intervals=_names(intervals), force=force,
+        requested_by="cli",
+    )  # fmt: skip
+    named = ("models", "symbols", "intervals", "force")
+    asked = {name: getattr(request, name) for name in named}
     with open_application() as application, on_record(application, "clm retrain", **asked) as came_to:
         application.check_request(request)
         run = application.supervisor.submit(request)

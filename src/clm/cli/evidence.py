@@ -116,6 +116,7 @@ def live(
     """Watch candle by candle: forecast, score, bet, decide. `clm serve` does this by itself."""
     import time
 
+    from clm.core.watchlist import common_step
     from clm.jobs.schedule import Schedule
     from clm.live import tick_slot
 
@@ -123,9 +124,9 @@ def live(
         watch = application.live_shadow()
         if once:
             return _show_tick(watch.tick(), as_json)
-        first = application.series[0]
         schedule = Schedule(
-            application.data_client(first).server_time, first.step, (),
+            application.data_client(application.series[0]).server_time,
+            lambda: common_step(application.series), (),
             on_close=lambda: tick_slot(application, watch),
         )  # fmt: skip
         typer.echo("watching; Ctrl-C stops it", err=True)

@@ -13,7 +13,7 @@ from clm.cli.output import Interval, Json, Symbol, open_application, percent, pr
 
 def predict(
     symbols: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Configured symbols; default: all of them.")
+        str | None, typer.Option(metavar="A,B", help="Watched symbols; default: all of them.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Or `ensemble`, the default where there is one.")
@@ -23,8 +23,9 @@ def predict(
 ) -> None:
     """The forecast of the candle after the newest closed one, and whether it may be used."""
     with open_application() as application:
-        wanted = [name.strip() for name in symbols.split(",")] if symbols else application.settings.symbols
-        every = [application.find_series(symbol, interval) for symbol in wanted]
+        names = symbols.split(",") if symbols else []
+        every = [application.find_series(name.strip(), interval) for name in names]
+        every = every or [s for s in application.series if interval in (None, s.interval)]
         answers = [application.forecasts.answer(series, model) for series in every]
     if as_json:
         return print_json({"answers": answers})

@@ -15,6 +15,7 @@ from clm.client.experiments import Experiments
 from clm.client.following import follow
 from clm.client.link import Link
 from clm.client.records import Decision, ExplainedDecision, Forecast, Run, Version, mapping, mappings, read
+from clm.client.watchlist import Watchlist
 
 #: A JSON object, as the service's OpenAPI document describes it.
 Json = dict[str, Any]
@@ -51,6 +52,8 @@ class Client:
         self._sleep, self._clock = sleep, clock
         #: A/B experiments: `start`, `recent`, `get`, `stop`.
         self.experiments = Experiments(self._link)
+        #: The watchlist: `list`, `add`, `remove`.
+        self.series = Watchlist(self._link)
 
     def __repr__(self) -> str:
         return f"Client({self._link.url!r})"
@@ -147,11 +150,12 @@ class Client:
         *,
         force: bool = False,
         symbols: Iterable[str] | None = None,
+        intervals: Iterable[str] | None = None,
         wait: bool = False,
         timeout: float | None = 3600.0,
         poll: float = 1.0,
     ) -> Run:
-        """Start a run; None: the configured models and symbols. Without `force` those whose trigger fires.
+        """Start a run; None: all that are watched. Without `force` those whose trigger fires.
 
         wait: return it when it has ended; timeout, poll: as for `wait`. Otherwise it has but its id and
         `running`. Raises Conflict (`run_id`: the one in progress), WrongInput, AccessRefused (role operate).
@@ -159,6 +163,7 @@ class Client:
         body = {
             "models": None if models is None else list(models), "force": force,
             "symbols": None if symbols is None else list(symbols),
+            "intervals": None if intervals is None else list(intervals),
         }  # fmt: skip
         run_id = str(mapping(self._link.post("retrain", body=body), "run_id")["run_id"])
         return self.wait(run_id, timeout=timeout, poll=poll) if wait else Run(run_id=run_id, status="running")

@@ -16,7 +16,8 @@
     │   ├── IllegalTransition · NotCertified · LeaseLost
     │   ├── SlotTaken · KeyExists
     │   ├── NotExplainable · NotReproducible
-    │   └── ExperimentOpen · ExperimentOver · VersionUnfit
+    │   ├── ExperimentOpen · ExperimentOver · VersionUnfit
+    │   └── LastSeries
     ├── NotFound                VersionNotFound · RunNotFound · DecisionNotFound · KeyNotFound
     │                           ExperimentNotFound
     ├── AccessDenied            who asks has no role that covers it
@@ -188,6 +189,10 @@ class ExperimentOver(Conflict):
 
 class VersionUnfit(Conflict):
     """The version cannot forecast: its file, or the features it needs, are not there."""
+
+
+class LastSeries(Conflict):
+    """At least one series is watched."""
 
 
 class IllegalTransition(Conflict):

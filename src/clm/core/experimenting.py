@@ -31,13 +31,13 @@ class Experiments:
         self,
         store: ExperimentStore,
         keeper: Callable[[Series], Bookkeeper],
-        models: Sequence[str],
+        models: Callable[[Series], Sequence[str]],
         features: Callable[[], Sequence[str]],
         now: Callable[[Series], datetime],
         clock: Clock,
     ) -> None:
         self.store = store
-        self._keeper, self._models, self._features, self._now = keeper, tuple(models), features, now
+        self._keeper, self._models, self._features, self._now = keeper, models, features, now
         self._arms = Arms(store, now, clock)
 
     def arm_of(
@@ -72,8 +72,9 @@ class Experiments:
 
         Raises BadInput, VersionNotFound, VersionUnfit, NotCertified, ExperimentOpen, ExchangeUnavailable.
         """
-        if model_type not in self._models:
-            raise BadInput("model_type", model_type, f"{', '.join(self._models)}: the configured ones")
+        if model_type not in self._models(series):
+            allowed = f"{', '.join(self._models(series))}: those of {series}"
+            raise BadInput("model_type", model_type, allowed)
         now = self._now(series)
         experiment = planned(
             experiment_id=f"x{now:%Y%m%d_%H%M%S}_{secrets.token_hex(3)}", series=series,

@@ -131,6 +131,18 @@ class ContinuousLearningManager:
         now = utc(self._data.server_time())
         return {m: plugins.lacking(m) or self._trigger(m, now) for m in self._known_types()}
 
+    def short_by(self, begins: datetime, now: datetime) -> str | None:
+        """In words, how many candles are missing where the history begins then; None: it is long enough."""
+        step, fit = self.series.step, self.timeline_rule.at(now, self.series.step).fit
+        needed = self._features.warmup + self.timeline_rule.horizon + MIN_ROWS
+        missing = needed + (begins - fit.end) // step
+        if missing <= 0:
+            return None
+        return (
+            f"its history begins on {begins:%Y-%m-%d %H:%M} UTC and needs {missing:,} more candles, "
+            f"{missing * step / timedelta(days=1):.1f} days, before a model can be trained and judged"
+        )
+
     def get_model_status_summary(self) -> dict[str, dict[str, Any]]:
         """Per known model type: active_version, trained_at, promoted_at, metrics, notes; None without one."""
         return {
@@ -185,7 +197,7 @@ class ContinuousLearningManager:
                         [tried] if tried else [],
                         {model_type: failed[model_type]} if model_type in failed else {},
                     )  # fmt: skip
-                    journal.end(self.series, model_type, report_view([alone], {}, ()))
+                    journal.end(self.series, model_type, report_view([alone], {}, {}))
             voice.finished()
         return _report(self.series, reasons, now, self._clock() - began, attempts, failed)
 
@@ -228,14 +240,9 @@ class ContinuousLearningManager:
                 f"and {timeline.now:%Y-%m-%d %H:%M} UTC"
             )
         opens, step = pd.DatetimeIndex(candles.index), self.series.step
-        needed = self._features.warmup + self.timeline_rule.horizon + MIN_ROWS
-        missing = needed + (utc(opens[0]) - timeline.fit.end) // step
-        if missing > 0:
-            raise InsufficientData(
-                f"{self.series}: its history begins on {opens[0]:%Y-%m-%d %H:%M} UTC and needs {missing:,} "
-                f"more candles, {missing * step / timedelta(days=1):.1f} days, before a model can be trained "
-                "and judged"
-            )
+        short = self.short_by(utc(opens[0]), timeline.now)
+        if short is not None:
+            raise InsufficientData(f"{self.series}: {short}")
         newest = utc(opens[-1]) + step
         if newest <= timeline.shadow.start:
             raise InsufficientData(

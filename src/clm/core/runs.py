@@ -35,7 +35,7 @@ class RunKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What is to be done. models, symbols None: all configured ones.
+    """What is to be done. models, symbols, intervals None: all there are.
 
     requested_by: rest, schedule, cli, python. slot: the exchange's moment a schedule asked for it, which is
     done once; None: asked for by hand.
@@ -43,6 +43,7 @@ class RunRequest:
 
     models: tuple[str, ...] | None = None
     symbols: tuple[str, ...] | None = None
+    intervals: tuple[str, ...] | None = None
     force: bool = False
     requested_by: str = "python"
     kind: RunKind = RunKind.RETRAIN

@@ -86,11 +86,11 @@ def audit_view(row: AuditRow) -> dict[str, Any]:
 
 
 def report_view(
-    reports: Sequence[RetrainReport], errors: Mapping[Series, str], models: Sequence[str]
+    reports: Sequence[RetrainReport], errors: Mapping[Series, str], models: Mapping[Series, Sequence[str]]
 ) -> dict[str, Any]:
     """Several series' reports as one: the guide's keys on top, each series' own under `by_series`.
 
-    errors: why a series failed as a whole, which fails all of `models` there. Entries of the merged lists
+    errors: why a series failed as a whole, which fails all of its `models`. Entries of the merged lists
     carry their symbol and interval.
     """
     started = min((r.triggered_at for r in reports), default=None)
@@ -122,7 +122,7 @@ def report_view(
         _add_failures(merged["failed_models"], report.series, report.failed_models, several)
         merged["by_series"][str(report.series)] = own
     for series, error in errors.items():
-        _add_failures(merged["failed_models"], series, dict.fromkeys(models, error), several)
+        _add_failures(merged["failed_models"], series, dict.fromkeys(models[series], error), several)
         merged["by_series"][str(series)] = {"error": error}
     return merged
 

@@ -74,14 +74,15 @@ class Schedule:
     """Asks for each job at its slots, and calls `on_close` at every candle close, while entered.
 
     Both by the exchange's clock: one that is replayed or accelerated brings its own days. Of slots that were
-    missed, by a downtime or because the exchange did not answer, the newest is made up for, once. on_look
-    is called at every look at the clock, at least once a minute. on_close None: no closes.
+    missed, by a downtime or because the exchange did not answer, the newest is made up for, once. step: at
+    whose multiples candles close, asked for at every look. on_look is called at every look at the clock, at
+    least once a minute. on_close None: no closes.
     """
 
     def __init__(
         self,
         exchange_time: Callable[[], datetime],
-        step: timedelta,
+        step: Callable[[], timedelta],
         jobs: Sequence[Job],
         *,
         on_close: Callable[[], object] | None = None,
@@ -109,20 +110,20 @@ class Schedule:
         """One look at the exchange's clock: calls what is due, answers the seconds to wait until the next."""
         try:
             self._on_look()
-            now = self._exchange_time()
-            self._call_close(now)
+            now, step = self._exchange_time(), self._step()
+            self._call_close(now, step)
             settled = [self._call_job(job, trigger, now) for job, trigger in self._jobs]
         except ClmError as error:
             log.warning("schedule_waits", reason=str(error))
             return _RETRY_SECONDS
         finally:
             self.looked_at = time.monotonic()
-        wait = self._wait(now)
+        wait = self._wait(now, step)
         return wait if all(settled) else min(wait, _RETRY_SECONDS)
 
-    def _call_close(self, now: datetime) -> None:
+    def _call_close(self, now: datetime, step: timedelta) -> None:
         # A clock that jumped back has nothing due; its slots and closes come again when it gets there.
-        close = newest_close(now, self._step)
+        close = newest_close(now, step)
         if self._on_close is not None and (self._closed is None or close > self._closed):
             self._closed = close
             self._on_close()
@@ -138,13 +139,13 @@ class Schedule:
         self._settled[job.name] = slot
         return True
 
-    def _wait(self, now: datetime) -> float:
+    def _wait(self, now: datetime, step: timedelta) -> float:
         """Machine seconds until the next close or slot, by the speed the exchange's clock was seen to run."""
         first = self._clock.last is None
         self._clock.read(now)
         if first:
             return _FIRST_LOOK_SECONDS
-        coming = [next_look(now, self._step)]
+        coming = [next_look(now, step)]
         coming += [slot for _, trigger in self._jobs if (slot := _next(trigger, now)) is not None]
         away = self._clock.seconds_until(min(coming))
         return _LONGEST_SECONDS if away is None else min(max(away, _SHORTEST_SECONDS), _LONGEST_SECONDS)

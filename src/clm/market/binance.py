@@ -13,7 +13,13 @@ import pandas as pd
 import structlog
 
 from clm.core.domain import Series, utc
-from clm.core.errors import ExchangeUnavailable, InvalidCandles, InvalidSetting
+from clm.core.errors import (
+    BadInput,
+    ExchangeUnavailable,
+    InsufficientData,
+    InvalidCandles,
+    InvalidSetting,
+)
 from clm.market.candles import CandleReport, empty_candles, find_gaps, validate
 from clm.market.lanes import in_order
 from clm.market.pace import Pace
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 _PAGE = 1000
+#: The status of a market in which orders are matched.
+_TRADED = "TRADING"
 #: Each write renews whole months and waits for the disk; a crash loses at most so many pages.
 _PAGES_A_WRITE = 8
 #: Pages asked for at once, and how many make that worth while.
@@ -75,6 +83,22 @@ class BinanceDataClient:
         if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told < _LATEST_MS:
             raise ExchangeUnavailable(f"{self.base_url} does not tell its time")
         return datetime.fromtimestamp(told / 1000, UTC)
+
+    def begins(self) -> datetime:
+        """When the first candle of the series opened, which the exchange must be trading.
+
+        Raises UnknownSymbol, UnknownInterval, BadInput (listed, and not traded), and what asking raises.
+        """
+        listed = self._ask(
+            "_get", _status, path="exchangeInfo", version="v3", data={"symbol": self.series.symbol}
+        )
+        if listed != _TRADED:
+            allowed = f"a market that {self.base_url} trades; this one's status is {listed}"
+            raise BadInput("symbol", self.series.symbol, allowed)
+        first = self._klines(0, _ms(self.server_time()), 1)
+        if first.empty:
+            raise InsufficientData(f"{self.series}: {self.base_url} has no candle of it yet")
+        return utc(pd.DatetimeIndex(first.index)[0])
 
     def load_training_data(self, start: datetime, end: datetime) -> pd.DataFrame:
         return self._load(start, end, self.server_time())
@@ -269,6 +293,14 @@ class BinanceDataClient:
 def _after(page: pd.DataFrame, step: int) -> int:
     """Where the candle after a page's last opens, in milliseconds; 0 after an empty one."""
     return int(page.index[-1].timestamp() * 1000) + step if len(page) else 0
+
+
+def _status(answer: Any) -> str:
+    """The trading status in an answer about one symbol. Raises ExchangeUnavailable for what is none."""
+    match answer:
+        case {"symbols": [{"status": str(status)}]}:
+            return status
+    raise ExchangeUnavailable("the exchange does not say whether it trades that symbol")
 
 
 def _ms(moment: datetime) -> int:

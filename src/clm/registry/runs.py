@@ -242,7 +242,11 @@ class SQLRunStore:
 def _asked(request: RunRequest) -> Any:
     """The request without what has columns of its own."""
     asked = jsonable(request)
-    return {name: asked[name] for name in ("models", "symbols", "force", "requested_by")}
+    return {name: asked[name] for name in ("models", "symbols", "intervals", "force", "requested_by")}
+
+
+def _names(stored: list[str] | None) -> tuple[str, ...] | None:
+    return None if stored is None else tuple(stored)
 
 
 def _run(row: sa.Row[Any]) -> Run:
@@ -251,8 +255,10 @@ def _run(row: sa.Row[Any]) -> Run:
         run_id=row.run_id,
         state=RunState(row.state),
         request=RunRequest(
-            models=tuple(asked["models"]) if asked["models"] is not None else None,
-            symbols=tuple(asked["symbols"]) if asked["symbols"] is not None else None,
+            models=_names(asked["models"]),
+            symbols=_names(asked["symbols"]),
+            # Runs of before there were several intervals say nothing of them.
+            intervals=_names(asked.get("intervals")),
             force=asked["force"],
             requested_by=asked["requested_by"],
             kind=RunKind(row.kind),

@@ -292,3 +292,17 @@ assignments = sa.Table(
     sa.Column("assigned_at", UtcDateTime, nullable=False),
     sa.UniqueConstraint("experiment_id", "caller", name="uq_clm_assignments"),
 )
+
+watchlist = sa.Table(
+    "clm_series",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("symbol", sa.String(20), nullable=False),
+    sa.Column("interval", sa.String(5), nullable=False),
+    sa.Column("models_json", sa.JSON(none_as_null=True)),
+    sa.Column("overrides_json", sa.JSON, nullable=False),
+    sa.Column("watched", sa.Boolean, nullable=False),
+    sa.Column("changed_by", sa.String(100), nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("symbol", "interval", name="uq_clm_series"),
+)

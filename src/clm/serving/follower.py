@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
 
 import structlog
@@ -25,18 +25,20 @@ _READ_SECONDS, _RETRY_SECONDS = 60.0, 5.0
 class Follower:
     """A thread that looks, while entered. Requests read `snapshot` and `now`, and never wait for it.
 
-    exchange_time: read seldom. reigning: changes whenever who reigns anywhere does; asked often.
+    desks: those of the series watched. exchange_time: read seldom. reigning: changes whenever who reigns
+    anywhere does; asked often, as desks are.
     """
 
     def __init__(
         self,
-        desks: Sequence[Desk],
+        desks: Callable[[], Mapping[Series, Desk]],
         exchange_time: Callable[[], datetime],
         reigning: Callable[[], Hashable],
         *,
         poll_seconds: float = _POLL_SECONDS,
     ) -> None:
-        self._desks = {desk.series: desk for desk in desks}
+        self._watched = desks
+        self._desks: Mapping[Series, Desk] = {}
         self._exchange_time, self._reigning = exchange_time, reigning
         self._poll_seconds = poll_seconds
         self._clock = ClockReading()
@@ -58,7 +60,16 @@ class Follower:
         """The newest one; waits for the very first look only, and not for long."""
         if not self.ready:
             self.wait()
-        return self._desks[series].snapshot
+        desk = self._desks.get(series)
+        # One that was added a moment ago has not been looked at yet.
+        return desk.snapshot if desk else Snapshot(series=series, open_time=None, close=None, variance=None)
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """Those it follows, the first being the default; waits for the very first look only."""
+        if not self.ready:
+            self.wait()
+        return tuple(self._desks)
 
     @property
     def ready(self) -> bool:
@@ -95,14 +106,29 @@ class Follower:
 
     def _follow(self) -> None:
         while not self._over.is_set():
+            desks = self._look_at_watchlist()
             if time.monotonic() >= self._due:
-                self._due = time.monotonic() + self._look_at_candles()
+                self._due = time.monotonic() + self._look_at_candles(desks)
+            # Whoever's settings have changed goes on answering by the old ones until the new have looked.
+            self._desks = desks
             self._look_at_registry()
             self._first.set()
             self._wake.wait(min(self._poll_seconds, max(0.01, self._due - time.monotonic())))
             self._wake.clear()
 
-    def _look_at_candles(self) -> float:
+    def _look_at_watchlist(self) -> Mapping[Series, Desk]:
+        """The desks to follow; whoever is new among them is looked at now."""
+        try:
+            desks = self._watched()
+        except ClmError as error:
+            log.warning("serving_watchlist_unknown", reason=str(error))
+            return self._desks
+        if any(self._desks.get(series) is not desk for series, desk in desks.items()):
+            self._due = 0.0
+            self._closed = {s: at for s, at in self._closed.items() if self._desks.get(s) is desks.get(s)}
+        return desks
+
+    def _look_at_candles(self, desks: Mapping[Series, Desk]) -> float:
         """Looks at the series whose candle has closed; seconds until the clock is to be read again."""
         try:
             now = self._exchange_time()
@@ -113,7 +139,7 @@ class Follower:
             first = self._clock.last is None
             self._clock.read(now)
         sound = True
-        for series, desk in self._desks.items():
+        for series, desk in desks.items():
             close = newest_close(now, series.step)
             if self._closed.get(series) == close:
                 continue
@@ -124,7 +150,7 @@ class Follower:
         if first:
             return 0.2
         with self._clock_lock:
-            away = [self._clock.seconds_until(next_look(now, series.step)) for series in self._desks]
+            away = [self._clock.seconds_until(next_look(now, series.step)) for series in desks]
         soonest = min((seconds for seconds in away if seconds is not None), default=_READ_SECONDS)
         return min(max(soonest, 0.05), _READ_SECONDS if sound else _RETRY_SECONDS)
 

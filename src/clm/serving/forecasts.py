@@ -41,11 +41,11 @@ def _nobody(series: Series, model_type: str, caller: str | None, *, now: datetim
 
 @dataclass(frozen=True, slots=True)
 class Forecasts:
-    """models: the configured model types. check: raises for candles that are none. assign: see `Assign`."""
+    """models, limits: of a series. check: raises for candles that are none. assign: see `Assign`."""
 
     follower: Follower
-    models: tuple[str, ...]
-    limits: Limits
+    models: Callable[[Series], tuple[str, ...]]
+    limits: Callable[[Series], Limits]
     engineer: FeatureEngineer
     check: Callable[[pd.DataFrame, Series], object]
     assign: Assign = _nobody
@@ -71,7 +71,7 @@ class Forecasts:
         base = snapshot.told.get(key)
         if base is None:
             base = snapshot.told[key] = unchanging(snapshot, wanted, served)
-        return answer(base, snapshot, served, now, self.limits, told)
+        return answer(base, snapshot, served, now, self.limits(series), told)
 
     def from_candles(
         self, series: Series, model: str | None, candles: Sequence[Mapping[str, Any]]
@@ -88,13 +88,13 @@ class Forecasts:
             series=series, open_time=frame.index[-1].to_pydatetime(), close=float(frame["close"].iloc[-1]),
             variance=float(variance_after(frame).iloc[-1]), champions=known.champions, tracker=known.tracker,
         )  # fmt: skip
-        members = self.models if wanted == ENSEMBLE else (wanted,)
+        members = self.models(series) if wanted == ENSEMBLE else (wanted,)
         made = {m: self._forecast(snapshot, known.by_model[m], row) for m in members if m in known.champions}
         if not made or wanted not in known.by_model:
             raise VersionNotFound(f"{wanted} of {series} has no champion that could forecast")
         served = _mixed(snapshot, known.by_model[wanted], made) if wanted == ENSEMBLE else made[wanted]
         base = unchanging(snapshot, wanted, served)
-        return answer(base, snapshot, served, self.follower.now(), self.limits)
+        return answer(base, snapshot, served, self.follower.now(), self.limits(series))
 
     def _row_of(self, frame: pd.DataFrame, series: Series) -> FeatureRow:
         """What can be seen in candles that are not the exchange's: their mistakes are the caller's."""
@@ -124,9 +124,10 @@ class Forecasts:
         return replace(served, forecast=forecast, interval=interval, score=score, limit=limit, problem=None)
 
     def _wanted(self, snapshot: Snapshot, model: str | None) -> str:
+        models = self.models(snapshot.series)
         if model is None:
-            return default_model(snapshot, self.models)
-        allowed = (*self.models, ENSEMBLE) if len(self.models) > 1 else self.models
+            return default_model(snapshot, models)
+        allowed = (*models, ENSEMBLE) if len(models) > 1 else models
         if model not in allowed:
             raise BadInput("model", model, ", ".join(allowed))
         return model

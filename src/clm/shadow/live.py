@@ -8,7 +8,7 @@ tick goes on where this one ended, and comes to the same decisions, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -21,9 +21,11 @@ from clm.core import scoring
 from clm.core.alert import Alarm, Alert
 from clm.core.book import Forecast, Source
 from clm.core.bookkeeper import MAX_CATCH_UP, Bookkeeper
+from clm.core.closes import newest_close
 from clm.core.domain import (
     Decision,
     ModelArtifact,
+    Series,
     VersionStatus,
     candles_fingerprint,
     feature_columns,
@@ -52,7 +54,13 @@ class Desk:
 
     data: DataClient
     keeper: Bookkeeper
+    policy: PromotionPolicy
+    models: Sequence[str]
     ensemble: EnsembleKeeper | None = None
+
+    @property
+    def series(self) -> Series:
+        return self.keeper.registry.series
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,75 +108,87 @@ class _Known:
 
 
 class LiveShadow:
-    """Watches over several series at once: their evidence is pooled candle by candle.
+    """Watches over several series at once: the evidence of those of one interval is pooled candle by candle.
 
-    rehearsal: the clock is played back. Every missed candle counts as forecast in its own time; only what had
-    closed by then was used for it.
+    desks: asked at every tick. rehearsal: the clock is played back. Every missed candle counts as forecast in
+    its own time; only what had closed by then was used for it.
     """
 
     def __init__(
         self,
-        desks: Sequence[Desk],
+        desks: Callable[[], Sequence[Desk]],
         feature_engineer: FeatureEngineer,
-        policy: PromotionPolicy,
-        models: Sequence[str],
         *,
         alarm: Alarm,
         rehearsal: bool = False,
         experiments: ExperimentStore | None = None,
     ) -> None:
-        self._desks = tuple(desks)
+        self._asked = desks
         self._features = feature_engineer
-        self._policy = policy
-        self._models = tuple(models)
         self._alarm = alarm
         self._rehearsal = rehearsal
         self._contests = Contests(experiments, alarm)
-
-    @property
-    def step(self) -> timedelta:
-        """Length of a candle of the series watched."""
-        return self._desks[0].keeper.registry.series.step
+        self._closed: dict[Series, datetime] = {}
 
     def tick(self) -> Tick:
         """Everything that is due now; raises only what concerns all series alike."""
-        known: dict[int, _Known] = {}
+        desks = self._asked()
+        known: dict[Series, _Known] = {}
         errors: dict[str, str] = {}
         stored = late = scored = revised = 0
-        for position, desk in enumerate(self._desks):
+        for desk in self._due_now(desks):
             try:
-                known[position] = self._look(desk)
-                made = [self._forecast(desk, model_type, known[position]) for model_type in self._models]
-                seen = [self._score(desk, model_type, known[position]) for model_type in self._models]
+                found = self._look(desk)
+                made = [self._forecast(desk, model_type, found) for model_type in desk.models]
+                seen = [self._score(desk, model_type, found) for model_type in desk.models]
                 if desk.ensemble is not None:
                     desk.ensemble.advance()
-                    self._score(desk, ENSEMBLE, known[position])
+                    self._score(desk, ENSEMBLE, found)
             except ClmError as error:
-                errors[str(desk.keeper.registry.series)] = str(error)
-                known.pop(position, None)
-                log.warning("shadow_failed", series=str(desk.keeper.registry.series), error=str(error))
+                errors[str(desk.series)] = str(error)
+                log.warning("shadow_failed", series=str(desk.series), error=str(error))
                 continue
+            known[desk.series] = found
+            self._closed[desk.series] = newest_close(found.now, desk.series.step)
             stored, late = stored + sum(m[0] for m in made), late + sum(m[1] for m in made)
             scored, revised = scored + sum(s[0] for s in seen), revised + sum(s[1] for s in seen)
         decisions: list[Decision] = []
-        found: list[Parity] = []
-        for model_type in self._models:
-            parity = {p: self._parity(self._desks[p], model_type, k) for p, k in known.items()}
-            found += [each for one in parity.values() for each in one.values()]
-            if self._policy.continuous:
-                decisions += self._settle(model_type, known, parity)
-        ended = [e.experiment_id for p, k in known.items() for e in self._conclude(self._desks[p], k)]
+        compared: list[Parity] = []
+        for model_type in dict.fromkeys(m for desk in desks for m in desk.models):
+            watching = [desk for desk in desks if desk.series in known and model_type in desk.models]
+            parity = {desk.series: self._parity(desk, model_type, known[desk.series]) for desk in watching}
+            compared += [each for one in parity.values() for each in one.values()]
+            decisions += self._settle(model_type, watching, known, parity)
+        ended = [
+            e.experiment_id for desk in desks if desk.series in known
+            for e in self._conclude(desk, known[desk.series])
+        ]  # fmt: skip
         now = max((k.now for k in known.values()), default=None)
         return Tick(
-            now or utc(self._desks[0].data.server_time()), stored, late, scored, revised,
-            sum(p.checked for p in found),
-            max((p.deviation for p in found if p.deviation is not None), default=None),
+            now or utc(desks[0].data.server_time()), stored, late, scored, revised,
+            sum(p.checked for p in compared),
+            max((p.deviation for p in compared if p.deviation is not None), default=None),
             tuple(decisions), errors, tuple(ended),
         )  # fmt: skip
 
+    def _due_now(self, desks: Sequence[Desk]) -> list[Desk]:
+        """Those whose candle has closed since they were last looked at.
+
+        Where all have the same interval, whoever asks for a tick knows that it is time for them.
+        """
+        steps = {desk.series.step for desk in desks}
+        if len(steps) < 2:
+            return list(desks)
+        now = utc(desks[0].data.server_time())
+        return [
+            desk for desk in desks
+            if desk.series.step == min(steps)
+            or self._closed.get(desk.series) != newest_close(now, desk.series.step)
+        ]  # fmt: skip
+
     def _look(self, desk: Desk) -> _Known:
         now, registry = utc(desk.data.server_time()), desk.keeper.registry
-        step, begun = registry.series.step, self._contests.begun(registry.series, self._models, now)
+        step, begun = registry.series.step, self._contests.begun(registry.series, desk.models, now)
         # Below zero where the clock was set back: then nothing was missed.
         missed = min(max(now - self._newest(desk, now, begun), timedelta(0)), MAX_CATCH_UP)
         start = now - missed - (self._features.warmup + VARIANCE_MEMORY + 1) * step
@@ -184,8 +204,8 @@ class LiveShadow:
     def _newest(self, desk: Desk, now: datetime, begun: Sequence[Experiment]) -> datetime:
         """The candle up to which every champion, and every arm since its experiment's start, has forecast."""
         registry, reached = desk.keeper.registry, desk.keeper.reached
-        champions = [a for m in self._models if (a := registry.get_active(m)) is not None]
-        newest = [reached(a.model_type, a.version, a.trained_at - self.step) for a in champions]
+        champions = [a for m in desk.models if (a := registry.get_active(m)) is not None]
+        newest = [reached(a.model_type, a.version, a.trained_at - desk.series.step) for a in champions]
         for e in begun:
             arms = (reached(e.model_type, arm, e.starts_at) for arm in (e.version_a, e.version_b))
             newest += [max(arm, e.starts_at) for arm in arms]
@@ -209,13 +229,13 @@ class LiveShadow:
         """Champion, challengers, guarded previous champion, arms, if they can serve; from and until when."""
         registry = desk.keeper.registry
         names = feature_columns(known.features.columns)
-        found = reign_of(registry, model_type, names, known.now, self._alarm, self._policy.guard_hours)
+        found = reign_of(registry, model_type, names, known.now, self._alarm, desk.policy.guard_hours)
         always: set[str] = set()
         if found is not None:
             reign, champion = found
             always.add(reign.champion.version)
             yield reign.champion, champion, None, None
-            beside = [(a, None) for a in registry.challengers(model_type)] if self._policy.continuous else []
+            beside = [(a, None) for a in registry.challengers(model_type)] if desk.policy.continuous else []
             guarded = [(reign.guarded, reign.guard_until)] if reign.guarded else []
             for artifact, until in (*beside, *guarded):
                 model, unfit = load_fit(registry, artifact, names)
@@ -275,19 +295,25 @@ class LiveShadow:
         return desk.keeper.registry.book.score(model_type, outcomes, known.now)
 
     def _settle(
-        self, model_type: str, known: dict[int, _Known], parity: dict[int, dict[str, Parity]]
+        self,
+        model_type: str,
+        desks: Sequence[Desk],
+        known: Mapping[Series, _Known],
+        parity: Mapping[Series, Mapping[str, Parity]],
     ) -> list[Decision]:
         """Bets and decisions of one model type on every series; the series' own bets are gathered first."""
-        settlings: list[Settling] = []
-        for position, found in known.items():
-            keeper = self._desks[position].keeper
-            settlings.append(
-                Settling(keeper, self._policy, model_type, found.now, parity[position], self._alarm)
+        settlings = {
+            desk.series: Settling(
+                desk.keeper, desk.policy, model_type, known[desk.series].now, parity[desk.series], self._alarm
             )
-        gathered = [settling.gather() for settling in settlings]
+            for desk in desks
+            if desk.policy.continuous
+        }
+        gathered = {series: settling.gather() for series, settling in settlings.items()}
         decisions: list[Decision] = []
-        for position, settling in enumerate(settlings):
-            others = [g for other, g in enumerate(gathered) if other != position]
+        for series, settling in settlings.items():
+            # What is pooled is pooled candle by candle: candles of other lengths are others' business.
+            others = [g for s, g in gathered.items() if s != series and s.interval == series.interval]
             try:
                 decisions += settling.settle(others)
             except EvidenceMoved as error:
@@ -309,9 +335,9 @@ class LiveShadow:
         """
         registry = desk.keeper.registry
         names = feature_columns(known.features.columns)
-        reign = look(registry, model_type, self._policy.guard_hours)
+        reign = look(registry, model_type, desk.policy.guard_hours)
         first = utc(pd.DatetimeIndex(known.features.index)[0])
-        beside = registry.challengers(model_type) if reign is not None and self._policy.continuous else []
+        beside = registry.challengers(model_type) if reign is not None and desk.policy.continuous else []
         watched = [reign.champion, *beside] if reign is not None else []
         models = {a.version: load_fit(registry, a, names)[0] for a in watched}
         heard = {reign.champion.version} if reign is not None else set()
