@@ -22,14 +22,16 @@ from clm.core.errors import (
 )
 from clm.core.journal import Journal, NoJournal, RunJournal
 from clm.core.recompute import Recomputed, recompute
+from clm.core.reports import report_of, with_more
 from clm.core.runs import Run, RunKind, RunRequest
 from clm.core.standings import standings
 from clm.core.watchlist import Watched
 from clm.core.wire import jsonable, merged_views, report_view
 from clm.market.ping import ping
 from clm.market.store import CandleStore
-from clm.parts import Parts, listed
+from clm.parts import Pool, listed
 from clm.registry.mend import mend
+from clm.services import Services
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class CycleOutcome:
     error: str | None
 
 
-class Application(Parts):
+class Application(Services):
     """The use cases of one `Settings`."""
 
     def ensemble_standing(self, series: Series) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class Application(Parts):
         new = series not in self.watchlist.look()
         if new:
             with closing(self.build_client(series)) as client:
-                note = manager.short_by(client.begins(), client.server_time())
+                note = manager.gatherer.short_by(client.begins(), client.server_time())
         self.watchlist.put(
             Watched(series=series, models=named, overrides=dict(overrides or {}), changed_by=by)
         )
@@ -199,8 +201,10 @@ class Application(Parts):
         reports: list[RetrainReport] = []
         errors: dict[Series, str] = {}
         every = self.check_request(request)
+        pools = self.pools(every, request.models)
+        count = len(every) + len(pools)
         for position, series in enumerate(every):
-            listener = _placed(progress, position, len(every)) if progress else None
+            listener = _placed(progress, position, count) if progress else None
             try:
                 report = self.manager(series).run_full_cycle(
                     request.models, request.force, progress=listener, journal=journal
@@ -210,7 +214,21 @@ class Application(Parts):
                 raise
             except ClmError as error:
                 errors[series] = str(error)
+        for position, pool in enumerate(pools, len(every)):
+            listener = _placed(progress, position, count) if progress else None
+            try:
+                reports += self.pooled_cycle(pool).run(request.force, journal, listener)
+            except (DatabaseUnavailable, LeaseLost):
+                raise
+            except ClmError as error:
+                reports += self.failed_pool(pool, str(error))
         return self.concluded(request, reports, errors, journal)
+
+    def failed_pool(self, pool: Pool, cause: str) -> list[RetrainReport]:
+        """That a model over several series failed as a whole, for each of them."""
+        model_type, every = pool
+        now, said = self.now(every[0]), f"{model_type} over all series: {cause}"
+        return [report_of(series, None, now, 0.0, model_type, said) for series in every]
 
     def concluded(
         self,
@@ -220,6 +238,10 @@ class Application(Parts):
         journal: Journal,
     ) -> CycleOutcome:
         """What the series' cycles came to together, with what earlier attempts at the run had done."""
+        by_series: dict[Series, list[RetrainReport]] = {}
+        for report in reports:
+            by_series.setdefault(report.series, []).append(report)
+        reports = [with_more(first, more) for first, *more in by_series.values()]
         wanted = {series: request.models or self.models_of(series) for series in errors}
         view, failure = report_view(reports, errors, wanted), _failure(reports, errors)
         if not journal.earlier:

@@ -21,6 +21,7 @@ from clm.core.runs import Fence, Run, RunKind
 from clm.jobs.cluster import DaskPool
 from clm.jobs.guard import Limits
 from clm.jobs.pool import LocalPool, cores
+from clm.parts import Pool
 from clm.settings import DASK, Settings
 
 _LOCAL = threading.local()
@@ -29,10 +30,12 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One series' cycle. settings: JSON, see `Settings.for_children`; models, force: as in a `RunRequest`."""
+    """One series' cycle, or that of one model over several (pool). settings: JSON, see
+    `Settings.for_children`; models, force: as in a `RunRequest`.
+    """
 
     settings: str
-    series: Series
+    work: Series | Pool
     models: tuple[str, ...] | None
     force: bool
     fence: Fence
@@ -40,12 +43,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of a task: a report, or why there is none.
+    """What came of a task: reports, one for a series, or why there are none.
 
     error: the series failed; the others go on. lost, gone: the run has lost its lease or its database.
     """
 
-    report: RetrainReport | None = None
+    reports: tuple[RetrainReport, ...] = ()
     error: str | None = None
     lost: str | None = None
     gone: str | None = None
@@ -61,28 +64,40 @@ def perform(application: Application, run: Run, progress: Callable[[Progress], N
     if len(every) < 2 or settings.executor == "inline":
         return application.perform(run, progress)
     journal = RunJournal(application.runs, run)
-    tasks = [
-        Task(settings.for_children(), series, request.models, request.force, run.fence)
-        for series in _longest_waiting_first(application, every)
-    ]
-    progress(_told(0, len(every), f"{len(every)} series to look at"))
-    done: dict[Series, Done] = {}
+    # A model over all series comes after each series' own, which is the first to reign where none does.
+    waves: list[Sequence[Series | Pool]] = [
+        _longest_waiting_first(application, every), application.pools(every, request.models)
+    ]  # fmt: skip
+    total = sum(map(len, waves))
+    progress(_told(0, total, f"{len(every)} series to look at"))
+    done: dict[Series | Pool, Done] = {}
     pool = _pool(settings, len(every))
     try:
-        begun = {pool.submit(cycle, task): task.series for task in tasks}
-        for future in as_completed(begun):
-            series = begun[future]
-            try:
-                done[series] = _kept(pool.result(future))
-            except TaskEnded as ended:
-                done[series] = Done(error=str(ended))
-            progress(_told(len(done), len(every), f"{series}: {_sentence(done[series])}", series))
+        for wave in waves:
+            asked = (request.models, request.force, run.fence)
+            tasks = [Task(settings.for_children(), work, *asked) for work in wave]
+            begun = {pool.submit(cycle, task): task.work for task in tasks}
+            for future in as_completed(begun):
+                work = begun[future]
+                try:
+                    done[work] = _kept(pool.result(future))
+                except TaskEnded as ended:
+                    done[work] = Done(error=str(ended))
+                series = work if isinstance(work, Series) else None
+                progress(_told(len(done), total, _came_to(work, done[work]), series))
     except BaseException:
         pool.shutdown(cancel_futures=True)
         raise
     pool.shutdown()
-    reports = [report for series in every if (report := done[series].report) is not None]
-    errors = {series: error for series in every if (error := done[series].error) is not None}
+    reports = [report for work in (*every, *waves[1]) for report in done[work].reports]
+    errors: dict[Series, str] = {}
+    for work, came in done.items():
+        if came.error is None:
+            continue
+        if isinstance(work, Series):
+            errors[work] = came.error
+        else:
+            reports += application.failed_pool(work, came.error)
     return application.concluded(request, reports, errors, journal)
 
 
@@ -95,14 +110,18 @@ def cycle(task: Task) -> Done:
             return Done(lost=f"run {run.run_id} is no longer this process's")
         journal = RunJournal(application.runs, run)
         with application.registry.database.under(task.fence):
-            report = application.manager(task.series).run_full_cycle(task.models, task.force, journal=journal)
+            if isinstance(task.work, Series):
+                manager = application.manager(task.work)
+                reports = [manager.run_full_cycle(task.models, task.force, journal=journal)]
+            else:
+                reports = application.pooled_cycle(task.work).run(task.force, journal)
     except LeaseLost as error:
         return Done(lost=str(error))
     except DatabaseUnavailable as error:
         return Done(gone=str(error))
     except ClmError as error:
         return Done(error=str(error))
-    return Done(report)
+    return Done(tuple(reports))
 
 
 def _pool(settings: Settings, tasks: int) -> LocalPool | DaskPool:
@@ -147,10 +166,11 @@ def _told(done: int, total: int, message: str, series: Series | None = None) -> 
     return Progress(step="series", message=message, done=done, total=total, series=series)
 
 
-def _sentence(done: Done) -> str:
-    if done.report is None:
-        return f"failed: {done.error}"
-    report = done.report
-    trained = ", ".join(report.models_trained) or "nothing to do"
-    failed = f"; {', '.join(report.failed_models)} failed" if report.failed_models else ""
-    return f"{trained}{failed} ({report.duration_seconds:.1f} s)"
+def _came_to(work: Series | Pool, done: Done) -> str:
+    name = str(work) if isinstance(work, Series) else f"{work[0]} over {len(work[1])} series"
+    if done.error is not None:
+        return f"{name}: failed: {done.error}"
+    trained = ", ".join(dict.fromkeys(m for r in done.reports for m in r.models_trained)) or "nothing to do"
+    failed = ", ".join(dict.fromkeys(m for r in done.reports for m in r.failed_models))
+    seconds = sum(report.duration_seconds for report in done.reports)
+    return f"{name}: {trained}{f'; {failed} failed' if failed else ''} ({seconds:.1f} s)"

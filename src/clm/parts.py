@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import structlog
 
 from clm.core import plugins
-from clm.core.alert import Alarm, Alert
+from clm.core.alert import Alert
 from clm.core.domain import INTERVALS, ModelType, Series, longest
 from clm.core.ensembles import EnsembleKeeper
 from clm.core.errors import (
@@ -24,15 +22,12 @@ from clm.core.evidence_policy import EvidencePolicy
 from clm.core.experimenting import Experiments
 from clm.core.manager import ContinuousLearningManager
 from clm.core.policy import NewestPolicy, PromotionPolicy, ThresholdPolicy
+from clm.core.pooling import PooledCycle
 from clm.core.protocols import DataClient
 from clm.core.watchlist import Watched, Watchlist
 from clm.evaluation.evaluator import QuantumModelEvaluator
-from clm.features.catalogue import ADVANCED
 from clm.features.engineer import QuantumFeatureEngineer
-from clm.jobs.supervisor import RunSupervisor
-from clm.jobs.watch import LiveWatch
 from clm.market.binance import BinanceDataClient
-from clm.market.candles import validate
 from clm.market.pace import Pace
 from clm.registry.access import SQLKeys, SQLSessions
 from clm.registry.alerts import SQLAlerts
@@ -42,13 +37,7 @@ from clm.registry.mixtures import SQLMixtures
 from clm.registry.runs import SQLRunStore
 from clm.registry.sql import SQLModelRegistry
 from clm.registry.watchlist import SQLWatchlist
-from clm.serving.desk import Desk as ServingDesk
-from clm.serving.explain import Explainer
-from clm.serving.follower import Follower
-from clm.serving.forecasts import Forecasts
-from clm.serving.snapshot import Limits as AnswerLimits
 from clm.settings import Settings
-from clm.shadow.live import Desk, LiveShadow
 from clm.shadow.tester import QuantumShadowTester
 from clm.telemetry import log_alert
 from clm.training.trainer import QuantumModelTrainer
@@ -74,6 +63,17 @@ POLICIES: dict[str, Callable[[Settings], PromotionPolicy]] = {
 }
 
 
+#: A model type and the series it is trained over at once.
+Pool = tuple[str, tuple[Series, ...]]
+#: Settings that make the same recipe of a model over several series.
+_OF_A_RECIPE = frozenset(
+    {
+        "training_lookback_days", "holdout_days", "purge_hours", "shadow_test_hours", "training_preset",
+        "training_params", "training_seed",
+    }
+)  # fmt: skip
+
+
 class ClosableClient(DataClient, Protocol):
     """A data client of an application: with a cache to drop and connections to close."""
 
@@ -82,7 +82,7 @@ class ClosableClient(DataClient, Protocol):
 
 
 class Parts:
-    """Everything built from one `Settings`. Building it opens nothing; a context manager to close it.
+    """Everything a cycle is made of, built from one `Settings`. Building it opens nothing.
 
     interactive: somebody waits for the answer, so an exchange that is down or busy is an error at once; a
     worker has patience instead. clients: data clients to use instead of Binance's.
@@ -100,9 +100,12 @@ class Parts:
         self._pace = Pace.interactive() if interactive else Pace()
         self._own: dict[Series, tuple[Watched | None, Settings]] = {}
         self._managers: dict[Series, tuple[object, ContinuousLearningManager]] = {}
-        self._desks: dict[Series, tuple[Settings, ServingDesk]] = {}
         self._clients: dict[Series, ClosableClient] = dict(clients or {})
         self.models = plugins.require_model_types(settings.models)
+        plugins.require_model_types(settings.pooled_models)
+        if settings.pooled_models and settings.promotion_policy == "newest":
+            allowed = "none where the newest model is always promoted (CLM_PROMOTION_POLICY=newest)"
+            raise InvalidSetting("CLM_POOLED_MODELS", ",".join(settings.pooled_models), allowed)
 
     @cached_property
     def watchlist(self) -> Watchlist:
@@ -133,6 +136,32 @@ class Parts:
         pooled = self.settings.pool_symbols
         return tuple(s for s in self.series if s.interval == series.interval) if pooled else ()
 
+    def pools(self, wanted: Sequence[Series], models: Sequence[str] | None) -> list[Pool]:
+        """What is trained over several series at once: where all of them, and the model type, are wanted.
+
+        A model over some of its series would be another recipe.
+        """
+        found: list[Pool] = []
+        for model_type in self.settings.pooled_models:
+            if models is not None and model_type not in models:
+                continue
+            groups: dict[str, list[Series]] = {}
+            for series in self.series:
+                own = self.settings_of(series)
+                if model_type in own.models:
+                    recipe = own.model_dump_json(include={"interval", *_OF_A_RECIPE})
+                    groups.setdefault(recipe, []).append(series)
+            found += [
+                (model_type, tuple(group)) for group in groups.values()
+                if len(group) > 1 and set(group) <= set(wanted)
+            ]  # fmt: skip
+        return found
+
+    def pooled_cycle(self, pool: Pool) -> PooledCycle:
+        """The cycle of one model over several series."""
+        model_type, every = pool
+        return PooledCycle([self.manager(series) for series in every], model_type)
+
     @cached_property
     def registry(self) -> SQLModelRegistry:
         patience = 0 if self._interactive else DATABASE_PATIENCE_SECONDS
@@ -144,15 +173,6 @@ class Parts:
     @cached_property
     def runs(self) -> SQLRunStore:
         return SQLRunStore(self.registry.database)
-
-    @cached_property
-    def supervisor(self) -> RunSupervisor:
-        return RunSupervisor(self.runs, self.settings.for_children())
-
-    @cached_property
-    def live_watch(self) -> LiveWatch:
-        """The child process of the live shadow; starts with its first tick."""
-        return LiveWatch(self.settings.for_children())
 
     @cached_property
     def keys(self) -> SQLKeys:
@@ -251,7 +271,7 @@ class Parts:
             purge_hours=settings.purge_hours,
             retrain_after_candles=settings.retrain_after_candles,
             models=settings.models,
-            promotion_policy=_policy(settings),
+            promotion_policy=policy_of(settings),
             drift_triggers=settings.drift_triggers,
             pool=pool,
             alarm=self.alarm,
@@ -269,20 +289,6 @@ class Parts:
         except ClmError as error:
             log.warning("alert_not_recorded", incident=alert.incident, error=str(error))
 
-    def live_shadow(self, alarm: Alarm | None = None, *, rehearsal: bool = False) -> LiveShadow:
-        """The watch over all series; rehearsal: on a clock that is played back."""
-        return LiveShadow(
-            self._shadow_desks, self.feature_engineer, alarm=alarm or self.alarm, rehearsal=rehearsal,
-            experiments=self.experiments.store,
-        )  # fmt: skip
-
-    def _shadow_desks(self) -> list[Desk]:
-        managers = [self.manager(series) for series in self.series]
-        return [
-            Desk(self.data_client(m.series), m.keeper, m.policy, m.models, self.ensemble_keeper(m.series))
-            for m in managers
-        ]
-
     def ensemble_keeper(self, series: Series) -> EnsembleKeeper | None:
         """Of one series; None where there is but one model type to mix."""
         models = self.models_of(series)
@@ -291,78 +297,8 @@ class Parts:
         store = SQLMixtures(self.registry.database, series)
         return EnsembleKeeper(self.registry.for_series(series), store, models)
 
-    @cached_property
-    def forecasts(self) -> Forecasts:
-        """What forecasts are asked through; its follower begins with the first question."""
-        first = self.series[0]
-        follower = Follower(self._serving_desks, self.data_client(first).server_time, self._answering)
-        return Forecasts(
-            follower, self.models_of, self._limits_of, self.feature_engineer, validate,
-            self.experiments.arm_of,
-        )  # fmt: skip
 
-    def _limits_of(self, series: Series) -> AnswerLimits:
-        return AnswerLimits(
-            model_age=timedelta(days=self.settings_of(series).stale_model_days),
-            data_age=series.step + timedelta(minutes=1),
-        )
-
-    def _serving_desks(self) -> Mapping[Series, ServingDesk]:
-        """A desk per series; what one knows is lost only where something else is said of its series."""
-        desks = {}
-        for series in self.series:
-            settings, known = self.settings_of(series), self._desks.get(series)
-            if known is None or known[0] is not settings:
-                desk = ServingDesk(
-                    self.data_client(series), self.registry.for_series(series), self.feature_engineer,
-                    settings.models,
-                    ensemble=self.ensemble_keeper(series), guard_hours=_policy(settings).guard_hours,
-                    alarm=self.alarm, others=self.experiments.open_versions,
-                )  # fmt: skip
-                known = settings, desk
-            desks[series] = known
-        self._desks = desks
-        return {series: desk for series, (_, desk) in desks.items()}
-
-    def _answering(self) -> Hashable:
-        """Changes whenever another version is to answer: who reigns, and the arms of experiments."""
-        arms = tuple(version for series in self.series for version in self.experiments.open_versions(series))
-        return self.registry.reigning(), arms
-
-    @cached_property
-    def explainer(self) -> Explainer:
-        """What forecasts are made of, also those of versions that know features no longer configured."""
-        engineers = (self.feature_engineer, QuantumFeatureEngineer(use_advanced=True))
-        families = {feature.name: feature.family for feature in ADVANCED}
-        return Explainer(self.registry, self.data_client, engineers, families)
-
-    def close(self) -> None:
-        """Ends children and connections that were opened; for children it waits as long as settings say."""
-        grace = self.settings.shutdown_grace_seconds
-        deadline = time.monotonic() + grace
-        # Callbacks run from the last to the first, each of them whatever became of the others.
-        with ExitStack() as closing:
-            if "registry" in self.__dict__:
-                closing.callback(self.registry.close)
-            for client in self._clients.values():
-                closing.callback(client.close)
-            if "forecasts" in self.__dict__:
-                closing.callback(self.forecasts.follower.close)
-            if "live_watch" in self.__dict__:
-                closing.callback(lambda: self.live_watch.close(max(1.0, deadline - time.monotonic())))
-            if "supervisor" in self.__dict__:
-                closing.callback(self.supervisor.close, grace)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _policy(settings: Settings) -> PromotionPolicy:
+def policy_of(settings: Settings) -> PromotionPolicy:
     return POLICIES[settings.promotion_policy](settings)
 
 

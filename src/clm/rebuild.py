@@ -80,8 +80,9 @@ def rebuild(
     began = time.perf_counter()
     registry = application.registry.for_series(series)
     artifact = registry.get_version(model_type, version)
-    sources = _sources(application.settings, series)
-    found = reproduce(artifact, sources, QuantumFeatureEngineer.of, _train, _model(registry, artifact))
+    others = partial(_sources, application.settings)
+    model = _model(registry, artifact)
+    found = reproduce(artifact, others(series), QuantumFeatureEngineer.of, _train, model, others)
     restored = restore and found.verdict is Verdict.IDENTICAL and found.raw is not None
     if restored and found.raw is not None:
         registry.folder.claim()

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     symbols: CommaList = Field(("BTCUSDT",), description="markets to keep models for, comma-separated")
     interval: str = Field("1h", description="candle length: 1m … 1d")
     models: CommaList = Field(("xgboost", "lightgbm"), description="model families to train, comma-separated")
+    pooled_models: CommaList = Field(
+        (), description="of these, also one model over all symbols, to compete with each symbol's own"
+    )
 
     retrain_interval_days: Days = Field(7, gt=0, description="a champion older than this is retrained")
     retrain_after_candles: Count = Field(
@@ -163,7 +166,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["console", "json"] = Field("console", description="how log lines look")
 
-    @field_validator("symbols", "models", "allowed_hosts", "cors_origins", "trusted_proxies", mode="before")
+    @field_validator(
+        "symbols", "models", "pooled_models", "allowed_hosts", "cors_origins", "trusted_proxies",
+        mode="before",
+    )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value

@@ -95,7 +95,7 @@ def test_the_canary_dies_where_the_outcome_is_told() -> None:
     whole = manager_over(client, registry)
     from dataclasses import replace
 
-    whole._attempt = replace(whole._attempt, trainer=_Told())
+    whole.attempt = replace(whole.attempt, trainer=_Told())
 
     (decision,) = whole.run_full_cycle().decisions
 
@@ -122,7 +122,7 @@ def test_a_canary_that_finds_nothing_to_learn_is_alive() -> None:
     whole = manager_over(CANDLES, registry)
     from dataclasses import replace
 
-    whole._attempt = replace(whole._attempt, trainer=_NoSplits())
+    whole.attempt = replace(whole.attempt, trainer=_NoSplits())
 
     assert [d.label for d in whole.run_full_cycle().decisions] == ["first"]
     version = registry.get_active("lightgbm")

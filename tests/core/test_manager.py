@@ -214,7 +214,7 @@ def test_one_models_failure_is_told_and_does_not_stop_the_next() -> None:
     client, registry = _at(120), DictRegistry(BTC)
     whole = _manager(client, registry, models=("xgboost", "lightgbm"))
     broken = ContinuousLearningManager(
-        client, whole._features, _OneFails(), whole._attempt.evaluator, whole._attempt.shadow_tester,
+        client, whole._features, _OneFails(), whole.attempt.evaluator, whole.attempt.shadow_tester,
         registry, training_lookback_days=90,
     )  # fmt: skip
 

@@ -65,7 +65,7 @@ def _again(
     file: bool = True,
 ) -> Reproduced:
     every = sources or (_source(CANDLES),)
-    return reproduce(artifact, every, engineer_of, train, artifact.model if file else None)
+    return reproduce(artifact, every, engineer_of, train, artifact.model if file else None, lambda other: ())
 
 
 def _revised(row: int, by: float = 1.001) -> pd.DataFrame:

@@ -99,7 +99,7 @@ def test_a_task_whose_run_was_given_to_another_writes_nothing(tmp_path: Path) ->
 
         done = cycle(task)
 
-        assert done.report is None
+        assert done.reports == ()
         assert done.lost is not None
         assert not _versions(application)
 

@@ -58,7 +58,7 @@ def _cycles(candles: pd.DataFrame, registry: DictRegistry) -> tuple[list[Retrain
     manager = manager_over(
         client, registry, promotion_policy=NewestPolicy(), training_lookback_days=120, models=("lightgbm",)
     )
-    manager._attempt = replace(manager._attempt, trainer=trainer)
+    manager.attempt = replace(manager.attempt, trainer=trainer)
     client.now -= timedelta(days=40)
     for _ in range(5):
         reports.append(manager.run_full_cycle(force=True))

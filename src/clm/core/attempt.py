@@ -30,10 +30,10 @@ from clm.core.domain import (
     version_name,
 )
 from clm.core.errors import InsufficientData, TrainingFailed
-from clm.core.origin import Origin, used_candles
+from clm.core.origin import Origin, Pooled, used_candles
 from clm.core.policy import MIN_COMPARED, Case, PromotionPolicy
 from clm.core.profile import Profile
-from clm.core.protocols import EagerTrainer, ModelEvaluator, ModelTrainer, ShadowTester, TrainedModel
+from clm.core.protocols import EagerTrainer, ModelEvaluator, ShadowTester, TrainedModel, Training
 from clm.core.reign import Reign, reign_of
 from clm.core.timeline import Timeline, TimelineRule
 from clm.core.verdict import carry_out, with_inputs
@@ -84,15 +84,19 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class ModelAttempt:
-    """The parts a single model's turn needs, put together once per manager."""
+    """The parts a single model's turn needs, put together once per manager.
 
-    trainer: ModelTrainer
+    pooled: what the trainer puts together from several series; None: it trains on the series' own rows.
+    """
+
+    trainer: Training
     evaluator: ModelEvaluator
     shadow_tester: ShadowTester
     keeper: Bookkeeper
     policy: PromotionPolicy
     rule: TimelineRule
     alarm: Alarm
+    pooled: Pooled | None = None
 
     def anticipate(self, model_type: str, material: Material) -> None:
         """What will be trained, for a trainer that can begin before its turn."""
@@ -100,7 +104,7 @@ class ModelAttempt:
             return
         timeline, features, step = material.timeline, material.features, material.series.step
         fit, refit = timeline.fit.rows(features, step), timeline.refit.rows(features, step)
-        self.trainer.anticipate(model_type, [fit, _shuffled(fit), refit])
+        self.trainer.anticipate(model_type, [fit, shuffled(fit), refit])
 
     def run(self, model_type: str, material: Material, say: Say) -> Attempted:
         """Train, judge, certify, store, decide, and promote where the policy says so.
@@ -167,7 +171,7 @@ class ModelAttempt:
 
     def _canary(self, model_type: str, fit: pd.DataFrame, holdout: pd.DataFrame) -> EvaluationResult | None:
         try:
-            model = self.trainer.train(model_type, _shuffled(fit))
+            model = self.trainer.train(model_type, shuffled(fit))
         except TrainingFailed:
             # No tree found a split in noise: it would forecast zero.
             return None
@@ -184,13 +188,22 @@ class ModelAttempt:
         params = dict(model.params)
         seed = int(params.pop("seed", 0))
         schema = fingerprint(*model.feature_names)
-        recipe = fingerprint(model_type, schema, json.dumps(params, sort_keys=True), repr(self.rule))
+        pool = () if self.pooled is None else ("pooled",)
+        recipe = fingerprint(model_type, schema, json.dumps(params, sort_keys=True), repr(self.rule), *pool)
         used = used_candles(material.candles, timeline.refit.end, material.series.step)
         origin = Origin.of(
-            now=material.now, rule=self.rule, used=used, step=material.series.step, rows=refit, model=model
+            now=material.now,
+            rule=self.rule,
+            used=used,
+            step=material.series.step,
+            rows=refit,
+            model=model,
+            pooled=self.pooled,
         )
         gain = judged.evaluation.metrics.get("r2")
-        worse = gain is not None and gain < 0
+        notes = [] if self.pooled is None else [f"trained over {len(self.pooled.members)} series"]
+        if gain is not None and gain < 0:
+            notes.append(f"worse than forecasting zero on its holdout (R² {gain:+.3%})")
         saved = self.keeper.registry.save_model(
             ModelArtifact(
                 series=material.series,
@@ -199,7 +212,7 @@ class ModelAttempt:
                 trained_at=material.now,
                 train_start=utc(pd.DatetimeIndex(refit.index)[0]),
                 train_end=timeline.refit.end,
-                training_samples=len(refit),
+                training_samples=len(refit) if self.pooled is None else self.pooled.rows,
                 metrics=judged.evaluation.metrics,
                 params=params,
                 seed=seed,
@@ -208,7 +221,7 @@ class ModelAttempt:
                 data_fingerprint=candles_fingerprint(used),
                 library_versions=plugins.model_family(model_type).library_versions(),
                 parent_version=reign.champion.version if reign else None,
-                notes=f"worse than forecasting zero on its holdout (R² {gain:+.3%})" if worse else "",
+                notes="; ".join(notes),
                 certificate=self._certificate(material, judged, refit).to_json(),
                 profile=Profile.of(refit[[n for n in model.feature_names if not is_past(n)]]).to_json(),
                 origin=origin.to_json(),
@@ -292,7 +305,7 @@ def _costs(*models: TrainedModel) -> tuple[Mapping[str, Any], ...]:
     return tuple(cost for model in models if (cost := getattr(model, "cost", None)))
 
 
-def _shuffled(fit: pd.DataFrame) -> pd.DataFrame:
+def shuffled(fit: pd.DataFrame) -> pd.DataFrame:
     return shuffled_labels(fit, seed=len(fit))
 
 

@@ -179,6 +179,11 @@ class ModelArtifact:
     origin: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     model: TrainedModel | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def pooled(self) -> bool:
+        """Whether it was trained over the rows of several series (`clm.core.pooling`)."""
+        return bool(self.origin and self.origin.get("pooled"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:

@@ -8,24 +8,18 @@ It owns no thread, no file and no clock: `now` comes from the data client, every
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
-
-import pandas as pd
 
 from clm.core import plugins
 from clm.core.alert import Alarm, unheard
 from clm.core.attempt import STEPS, Attempted, Material, ModelAttempt, Say
-from clm.core.book import Trial
 from clm.core.bookkeeper import Bookkeeper
-from clm.core.certificate import check_truncation
 from clm.core.domain import (
     ModelArtifact,
     ModelType,
-    Outcome,
     Progress,
     RetrainReport,
     Series,
@@ -33,8 +27,9 @@ from clm.core.domain import (
     utc,
 )
 from clm.core.drift_watch import DriftWatch
-from clm.core.errors import ClmError, DatabaseUnavailable, InsufficientData, InvalidSetting, LeaseLost
+from clm.core.errors import ClmError, DatabaseUnavailable, InvalidSetting, LeaseLost
 from clm.core.evidence_policy import EvidencePolicy
+from clm.core.gathering import Gatherer
 from clm.core.journal import Journal, NoJournal
 from clm.core.policy import PromotionPolicy
 from clm.core.protocols import (
@@ -49,13 +44,15 @@ from clm.core.protocols import (
     ProgressListener,
     ShadowTester,
 )
-from clm.core.timeline import MIN_ROWS, Timeline, TimelineRule
+from clm.core.reports import joined, report_of, trial_of
+from clm.core.timeline import TimelineRule
 from clm.core.triggers import FORCED, TriggerRule
-from clm.core.variance import variance_after
-from clm.core.wire import NOTHING_TO_DO, report_view
+from clm.core.wire import report_view
 
 DEFAULT_MODELS = (str(ModelType.XGBOOST), str(ModelType.LIGHTGBM))
 _COMMON_STEPS = 2
+#: Versions among which the last one of the series' own recipes is looked for.
+_HISTORY = 20
 
 
 class ContinuousLearningManager:
@@ -112,7 +109,7 @@ class ContinuousLearningManager:
         )
         others = tuple(model_registry.for_series(other) for other in pool if other != self.series)
         self.keeper = Bookkeeper(self._registry, self.timeline_rule, others)
-        self._attempt = ModelAttempt(
+        self.attempt = ModelAttempt(
             trainer=model_trainer,
             evaluator=model_evaluator,
             shadow_tester=shadow_tester,
@@ -122,6 +119,7 @@ class ContinuousLearningManager:
             alarm=alarm,
         )
         self._clock = clock
+        self.gatherer = Gatherer(data_client, feature_engineer, self.timeline_rule)
         self._look_back(self.models)
         parts = (data_client, feature_engineer, self._registry, self.timeline_rule.purge)
         self._drift = DriftWatch(*parts) if drift_triggers else None
@@ -130,18 +128,6 @@ class ContinuousLearningManager:
         """Why each known model type should be retrained now; None: no need. Or why it cannot be, here."""
         now = utc(self._data.server_time())
         return {m: plugins.lacking(m) or self._trigger(m, now) for m in self._known_types()}
-
-    def short_by(self, begins: datetime, now: datetime) -> str | None:
-        """In words, how many candles are missing where the history begins then; None: it is long enough."""
-        step, fit = self.series.step, self.timeline_rule.at(now, self.series.step).fit
-        needed = self._features.warmup + self.timeline_rule.horizon + MIN_ROWS
-        missing = needed + (begins - fit.end) // step
-        if missing <= 0:
-            return None
-        return (
-            f"its history begins on {begins:%Y-%m-%d %H:%M} UTC and needs {missing:,} more candles, "
-            f"{missing * step / timedelta(days=1):.1f} days, before a model can be trained and judged"
-        )
 
     def get_model_status_summary(self) -> dict[str, dict[str, Any]]:
         """Per known model type: active_version, trained_at, promoted_at, metrics, notes; None without one."""
@@ -170,98 +156,73 @@ class ContinuousLearningManager:
         reasons = {m: self._trigger(m, now) or (FORCED if force else None) for m in wanted}
         due = tuple(m for m in wanted if reasons[m] is not None and not journal.finished(self.series, m))
         voice = _Voice(self.series, len(due), progress)
-        attempts: list[Attempted] = []
-        failed: dict[str, str] = {}
+        reports: list[RetrainReport] = []
         if due:
             self._look_back(due)
-            material = self._gather(now, voice)
+            material = self.gatherer.material(now, voice.say)
             with self._begun_early(due, material):
                 for position, model_type in enumerate(due):
-                    started = self._clock()
-                    tried: Attempted | None = None
-                    try:
-                        journal.begin(self.series, model_type)
-                        tried = self._attempt.run(model_type, material, voice.of(model_type, position))
-                    except (DatabaseUnavailable, LeaseLost):
-                        # No fault of the model: the run as a whole has lost its ground.
-                        raise
-                    except ClmError as error:
-                        failed[model_type] = str(error)
-                    seconds = self._clock() - started
-                    trial = _tried(tried, now) if tried else _failed(model_type, now, failed[model_type])
-                    self._note(trial, reasons, seconds)
-                    if tried is not None:
-                        attempts.append(tried)
-                    alone = _report(
-                        self.series, {model_type: reasons[model_type]}, now, seconds,
-                        [tried] if tried else [],
-                        {model_type: failed[model_type]} if model_type in failed else {},
-                    )  # fmt: skip
-                    journal.end(self.series, model_type, report_view([alone], {}, {}))
+                    say = voice.of(model_type, position)
+                    reports.append(self.try_one(model_type, material, reasons[model_type], say, journal))
             voice.finished()
-        return _report(self.series, reasons, now, self._clock() - began, attempts, failed)
+        return joined(self.series, reports, reasons, now, self._clock() - began)
+
+    def try_one(
+        self,
+        model_type: str,
+        material: Material,
+        reason: str | None,
+        say: Say,
+        journal: Journal,
+        attempt: ModelAttempt | None = None,
+        entry: str | None = None,
+    ) -> RetrainReport:
+        """One model's turn, kept in the trial ledger and the run's journal; its failure is in the report.
+
+        attempt: in place of the manager's own. entry: its name in the journal, the model type's by default.
+        Raises DatabaseUnavailable, LeaseLost.
+        """
+        came: Attempted | str
+        started = self._clock()
+        try:
+            journal.begin(self.series, entry or model_type)
+            came = (attempt or self.attempt).run(model_type, material, say)
+        except (DatabaseUnavailable, LeaseLost):
+            # No fault of the model: the run as a whole has lost its ground.
+            raise
+        except ClmError as error:
+            came = f"{entry}: {error}" if entry else str(error)
+        seconds = self._clock() - started
+        self._registry.book.record_trial(trial_of(model_type, came, reason, material.now, seconds))
+        report = report_of(self.series, reason, material.now, seconds, model_type, came)
+        journal.end(self.series, entry or model_type, report_view([report], {}, {}))
+        return report
 
     @contextmanager
     def _begun_early(self, due: Sequence[str], material: Material) -> Iterator[None]:
         """Trainings that can begin before their turn do; what is left of them at the end is not wanted."""
         try:
             for model_type in due:
-                self._attempt.anticipate(model_type, material)
+                self.attempt.anticipate(model_type, material)
             yield
         finally:
-            if isinstance(self._attempt.trainer, EagerTrainer):
-                self._attempt.trainer.forget()
+            if isinstance(self.attempt.trainer, EagerTrainer):
+                self.attempt.trainer.forget()
 
     def _look_back(self, models: Sequence[str]) -> None:
         """Features of before, for families that look back on them."""
-        trainer, features = self._attempt.trainer, self._features
+        trainer, features = self.attempt.trainer, self._features
         if isinstance(trainer, EagerTrainer) and isinstance(features, PastEngineer):
             features.look_back_on(longest(trainer.past(model) for model in (*self.models, *models)))
 
-    def _gather(self, now: datetime, voice: _Voice) -> Material:
-        """Candles and features, once for all models."""
-        timeline = self.timeline_rule.at(now, self.series.step)
-        voice.say(0, "candles", f"reading {self.series} candles since {timeline.fit.start:%Y-%m-%d}")
-        candles = self._candles(timeline)
-        voice.say(1, "features", f"computing features of {len(candles):,} candles")
-        features = self._features.transform(candles)
-        return Material(
-            self.series, now, timeline, candles, features, variance_after(candles),
-            check_truncation(self._features, candles, features),
-        )  # fmt: skip
-
-    def _candles(self, timeline: Timeline) -> pd.DataFrame:
-        # One more than the warm-up: the first row's candle closes, not opens, where the window begins.
-        start = timeline.fit.start - (self._features.warmup + 1) * self.series.step
-        candles = self._data.load_training_data(start, timeline.now)
-        if candles.empty:
-            raise InsufficientData(
-                f"{self.series}: the exchange has no candle between {start:%Y-%m-%d} "
-                f"and {timeline.now:%Y-%m-%d %H:%M} UTC"
-            )
-        opens, step = pd.DatetimeIndex(candles.index), self.series.step
-        short = self.short_by(utc(opens[0]), timeline.now)
-        if short is not None:
-            raise InsufficientData(f"{self.series}: {short}")
-        newest = utc(opens[-1]) + step
-        if newest <= timeline.shadow.start:
-            raise InsufficientData(
-                f"{self.series}: the newest candle closed at {newest:%Y-%m-%d %H:%M} UTC, before the last "
-                f"{self.timeline_rule.shadow}; the exchange no longer trades it, or lags behind its own clock"
-            )
-        return candles
-
-    def _note(self, trial: Trial, reasons: Mapping[str, str | None], seconds: float) -> None:
-        """The attempt into the trial ledger, with what it cost."""
-        why = reasons[trial.model_type]
-        self._registry.book.record_trial(replace(trial, seconds=seconds, trigger=why))
-
     def _trigger(self, model_type: str, now: datetime) -> str | None:
-        newest = self._registry.get_model_history(model_type, limit=1)
+        # A model over all series is retrained when its own time has come, and does not put this one's off.
+        history = self._registry.get_model_history(model_type, limit=_HISTORY)
+        newest = next((version for version in history if not version.pooled), None)
         champion = self._registry.get_active(model_type)
-        reason = self.trigger_rule.reason(champion, newest[0] if newest else None, now)
-        if reason is None and self._drift is not None and champion is not None:
-            reason = self._drift.reason(champion, newest[0], now)
+        reason = self.trigger_rule.reason(champion, newest, now)
+        if reason is None and self._drift is not None and champion is not None and newest is not None:
+            reason = self._drift.reason(champion, newest, now)
         return reason
 
     def _known_types(self) -> tuple[str, ...]:
@@ -295,52 +256,6 @@ class _Voice:
 
     def finished(self) -> None:
         self.say(self._total, "done", "cycle complete")
-
-
-def _report(
-    series: Series,
-    reasons: Mapping[str, str | None],
-    now: datetime,
-    seconds: float,
-    attempts: Sequence[Attempted],
-    failed: Mapping[str, str],
-) -> RetrainReport:
-    decisions = tuple(attempt.decision for attempt in attempts)
-    idle = not attempts and not failed
-    return RetrainReport(
-        series=series,
-        trigger=reasons,
-        triggered_at=now,
-        completed_at=now + timedelta(seconds=seconds),
-        duration_seconds=seconds,
-        models_trained=tuple(decision.model_type for decision in decisions),
-        promoted_models=tuple(d.model_type for d in decisions if d.outcome is Outcome.PROMOTE),
-        evaluations=tuple(evaluation for attempt in attempts for evaluation in attempt.evaluations),
-        shadow_tests=tuple(attempt.shadow for attempt in attempts),
-        decisions=decisions,
-        failed_models=dict(failed),
-        notes=(NOTHING_TO_DO,) if idle else (),
-    )
-
-
-def _tried(attempt: Attempted, now: datetime) -> Trial:
-    decision, candidate = attempt.decision, attempt.candidate
-    outcomes = {Outcome.PROMOTE: "promoted", Outcome.CONTINUE: "shadow", Outcome.REJECT: "rejected"}
-    return Trial(
-        model_type=candidate.model_type, version=candidate.version, recipe_id=candidate.recipe_id,
-        began_at=now, outcome=outcomes[decision.outcome], reason=decision.reason, seconds=0.0,
-        details={
-            "label": decision.label, "metrics": candidate.metrics,
-            **({"trainings": list(attempt.costs)} if attempt.costs else {}),
-        },
-    )  # fmt: skip
-
-
-def _failed(model_type: str, now: datetime, cause: str) -> Trial:
-    return Trial(
-        model_type=model_type, version=None, recipe_id=None, began_at=now, outcome="failed", reason=cause,
-        seconds=0.0,
-    )  # fmt: skip
 
 
 def _summary(champion: ModelArtifact | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ are pinned by fingerprints (`clm.core.pins`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from clm.core import scoring, surroundings
-from clm.core.domain import TARGET, utc
+from clm.core.domain import TARGET, Series, utc
 from clm.core.pins import Pins, short_digest
 from clm.core.protocols import TrainedModel
 from clm.core.timeline import TimelineRule
@@ -26,13 +26,38 @@ _TAIL = 48
 _WINDOWS = ("lookback", "holdout", "shadow", "purge")
 
 
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """What a model over several series was made of besides its own.
+
+    members: fingerprint of the candles of each series, its own among them, in the order of training. every:
+    which of their rows were taken, the first and each so many after it. rows: how many that made.
+    """
+
+    members: Mapping[Series, str]
+    every: int
+    rows: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As kept with the version's origin."""
+        members = [[s.symbol, s.interval, candles] for s, candles in self.members.items()]
+        return {"series": members, "every": self.every, "rows": self.rows}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Pooled:
+        """The inverse of `to_json`."""
+        members = {Series(symbol, interval): candles for symbol, interval, candles in data["series"]}
+        return cls(members, data["every"], data["rows"])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """candles_from, now: the candles a cycle had, from the first one's open to the exchange's moment.
 
     pins: of those up to the end of training. rule: lengths of the windows. names: features, in order;
     columns: a short fingerprint of each one's training values, and of the target's. params, seed: as trained
-    with. tail: forecasts of the last training rows. libraries, code: see `clm.core.surroundings`.
+    with. tail: forecasts of the last training rows. libraries, code: see `clm.core.surroundings`. pooled: of
+    a model over several series.
     """
 
     candles_from: datetime
@@ -46,6 +71,7 @@ class Origin:
     tail: tuple[float, ...]
     libraries: Mapping[str, str]
     code: Mapping[str, str]
+    pooled: Pooled | None = None
 
     @classmethod
     def of(
@@ -57,6 +83,7 @@ class Origin:
         step: timedelta,
         rows: pd.DataFrame,
         model: TrainedModel,
+        pooled: Pooled | None = None,
     ) -> Origin:
         """Of a model just trained on `rows` of features, made of the candles `used`."""
         params = dict(model.params)
@@ -66,7 +93,7 @@ class Origin:
             candles_from=utc(pd.DatetimeIndex(used.index)[0]), now=now, pins=Pins.of(used, step), rule=rule,
             names=model.feature_names, columns=column_digests(rows, model.feature_names),
             params=jsonable(params), seed=seed, tail=tuple(map(float, tail)),
-            libraries=surroundings.libraries(), code=surroundings.code(),
+            libraries=surroundings.libraries(), code=surroundings.code(), pooled=pooled,
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -78,6 +105,7 @@ class Origin:
             "features": list(self.names), "columns": "".join(self.columns), "params": dict(self.params),
             "seed": self.seed, "tail": list(self.tail), "libraries": dict(self.libraries),
             "code": dict(self.code),
+            **({} if self.pooled is None else {"pooled": self.pooled.to_json()}),
         }  # fmt: skip
 
     @classmethod
@@ -98,7 +126,13 @@ class Origin:
             tail=tuple(data["tail"]),
             libraries=data["libraries"],
             code=data["code"],
+            pooled=Pooled.from_json(data["pooled"]) if "pooled" in data else None,
         )
+
+
+def pooled_rows(frames: Sequence[pd.DataFrame], every: int) -> pd.DataFrame:
+    """The rows of several series, one series after the other."""
+    return pd.concat([frame.iloc[::every] for frame in frames])
 
 
 def used_candles(candles: pd.DataFrame, until: datetime, step: timedelta) -> pd.DataFrame:

@@ -204,8 +204,8 @@ class PastFamily(ModelFamily, Protocol):
 
 
 @runtime_checkable
-class ModelTrainer(Protocol):
-    """Trains by model type. The short forms are the same call with the type filled in."""
+class Training(Protocol):
+    """Trains by model type."""
 
     def train(
         self, model_type: str, df: pd.DataFrame, params: Mapping[str, Any] | None = None
@@ -215,6 +215,11 @@ class ModelTrainer(Protocol):
         Raises UnknownModelType, BadInput, InsufficientData, TrainingFailed.
         """
         ...
+
+
+@runtime_checkable
+class ModelTrainer(Training, Protocol):
+    """The short forms are the same call with the type filled in."""
 
     def train_xgboost(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel: ...
     def train_lightgbm(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel: ...

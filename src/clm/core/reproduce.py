@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from clm.core import plugins, scoring, surroundings
-from clm.core.domain import TARGET, ModelArtifact, candles_fingerprint, fingerprint
+from clm.core.domain import TARGET, ModelArtifact, Series, candles_fingerprint, fingerprint
 from clm.core.errors import ClmError, NotReproducible
-from clm.core.origin import Origin, column_digests, used_candles
+from clm.core.origin import Origin, Pooled, column_digests, pooled_rows, used_candles
 from clm.core.pins import Pins
 from clm.core.protocols import FeatureEngineer, TrainedModel
 
@@ -106,11 +106,13 @@ def reproduce(
     engineer_of: EngineerOf,
     train: Train,
     registered: TrainedModel | None,
+    others: Callable[[Series], Sequence[CandleSource]],
 ) -> Reproduced:
     """Rebuilds `artifact` here and now. Stores nothing.
 
-    sources: asked in turn until the candles are those of then. registered: its model, where its file is
-    there. Raises NotReproducible, UnknownModelType, and what sources raise when none of them answers.
+    sources: asked in turn until the candles are those of then; others: those of another series that it was
+    trained over. registered: its model, where its file is there. Raises NotReproducible, UnknownModelType,
+    and what sources raise when none of them answers.
     """
     if artifact.origin is None:
         raise NotReproducible(
@@ -128,11 +130,17 @@ def reproduce(
     rows: pd.DataFrame | None = None
     model: TrainedModel | None = None
     try:
-        rows = _training_rows(found.candles, artifact, origin, engineer_of)
-        if len(rows) != artifact.training_samples and not found.difference:
-            count = f"{artifact.training_samples:,} training rows are registered, {len(rows):,} come out"
+        rows = _training_rows(found.candles, artifact.series, origin, engineer_of)
+        trained_on = rows
+        if origin.pooled is not None:
+            trained_on, other = _pooled(artifact, origin, origin.pooled, rows, engineer_of, others)
+            told += [Difference(What.CANDLES, said) for said in other]
+        if len(trained_on) != artifact.training_samples and not found.difference:
+            count = (
+                f"{artifact.training_samples:,} training rows are registered, {len(trained_on):,} come out"
+            )
             told.append(Difference(What.FEATURES, count))
-        model = train(artifact.model_type, rows, artifact.params, artifact.seed)
+        model = train(artifact.model_type, trained_on, artifact.params, artifact.seed)
     except ClmError as error:
         what = What.FEATURES if rows is None else What.ARTIFACT
         told.append(Difference(what, f"nothing could be trained: {error}"))
@@ -251,14 +259,48 @@ def _code(then: Mapping[str, str], now: Mapping[str, str]) -> list[Difference]:
     return [Difference(What.CODE, f"{old} then, {new} now")]
 
 
-def _training_rows(
-    candles: pd.DataFrame,
+def _pooled(
     artifact: ModelArtifact,
     origin: Origin,
+    pooled: Pooled,
+    own: pd.DataFrame,
     engineer_of: EngineerOf,
+    others: Callable[[Series], Sequence[CandleSource]],
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of all series it was trained over, and whose candles are not those of then."""
+    frames, told = [], []
+    for series, then in pooled.members.items():
+        if series == artifact.series:
+            frames.append(own)
+            continue
+        candles = _candles_like(series, then, origin, artifact.train_end, others(series))
+        if candles_fingerprint(used_candles(candles, artifact.train_end, series.step)) != then:
+            told.append(f"those of {series}, which it was trained over as well, are not those of then")
+        frames.append(_training_rows(candles, series, origin, engineer_of))
+    return pooled_rows(frames, pooled.every), told
+
+
+def _candles_like(
+    series: Series, then: str, origin: Origin, until: datetime, sources: Sequence[CandleSource]
 ) -> pd.DataFrame:
-    """The rows the version was trained on, in its own order of features."""
-    step = artifact.series.step
+    """From the first source that has those of then, else from the last that has any."""
+    last: pd.DataFrame | None = None
+    for _, load in sources:
+        candles = load(origin.candles_from, origin.now)
+        if candles is not None:
+            last = candles
+            if candles_fingerprint(used_candles(candles, until, series.step)) == then:
+                break
+    if last is None:
+        raise NotReproducible(f"no candles of {series}, which it was trained over as well, are to be had")
+    return last
+
+
+def _training_rows(
+    candles: pd.DataFrame, series: Series, origin: Origin, engineer_of: EngineerOf
+) -> pd.DataFrame:
+    """The rows of a series the version was trained on, in its own order of features."""
+    step = series.step
     features = engineer_of(origin.names, origin.rule.horizon).transform(candles)
     window = origin.rule.at(origin.now, step).refit
     return window.rows(features, step)[[*origin.names, TARGET]]

@@ -16,6 +16,7 @@ from clm.bootstrap import Application
 from clm.core.domain import Series, utc
 from clm.core.dumps import parse_candles
 from clm.core.errors import BadInput, StorageFailed
+from clm.core.journal import NoJournal
 from clm.core.wire import iso
 from clm.replay.client import AsOfClient
 from clm.replay.scores import Scores, score_ensemble, score_series
@@ -99,6 +100,8 @@ def _train(application: Application, series: tuple[Series, ...]) -> None:
     """A failed attempt is in the trial ledger, as it would be live; the champion goes on."""
     for one in series:
         application.manager(one).run_full_cycle()
+    for pool in application.pools(series, None):
+        application.pooled_cycle(pool).run(False, NoJournal())
 
 
 def _at(clients: dict[Series, AsOfClient], now: datetime) -> None:

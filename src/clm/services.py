@@ -1,0 +1,128 @@
+"""What goes on for as long as a process lives: runs in children, the live shadow, forecasts, explanations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+from clm.core.alert import Alarm
+from clm.core.domain import Series
+from clm.features.catalogue import ADVANCED
+from clm.features.engineer import QuantumFeatureEngineer
+from clm.jobs.supervisor import RunSupervisor
+from clm.jobs.watch import LiveWatch
+from clm.market.candles import validate
+from clm.parts import Parts, policy_of
+from clm.serving.desk import Desk as ServingDesk
+from clm.serving.explain import Explainer
+from clm.serving.follower import Follower
+from clm.serving.forecasts import Forecasts
+from clm.serving.snapshot import Limits as AnswerLimits
+from clm.settings import Settings
+from clm.shadow.live import Desk, LiveShadow
+
+
+class Services(Parts):
+    """The parts, and what keeps working with them; a context manager, as they are."""
+
+    def __init__(self, settings: Settings, **more: Any) -> None:
+        super().__init__(settings, **more)
+        self._desks: dict[Series, tuple[Settings, ServingDesk]] = {}
+
+    @cached_property
+    def supervisor(self) -> RunSupervisor:
+        return RunSupervisor(self.runs, self.settings.for_children())
+
+    @cached_property
+    def live_watch(self) -> LiveWatch:
+        """The child process of the live shadow; starts with its first tick."""
+        return LiveWatch(self.settings.for_children())
+
+    def live_shadow(self, alarm: Alarm | None = None, *, rehearsal: bool = False) -> LiveShadow:
+        """The watch over all series; rehearsal: on a clock that is played back."""
+        return LiveShadow(
+            self._shadow_desks, self.feature_engineer, alarm=alarm or self.alarm, rehearsal=rehearsal,
+            experiments=self.experiments.store,
+        )  # fmt: skip
+
+    def _shadow_desks(self) -> list[Desk]:
+        managers = [self.manager(series) for series in self.series]
+        return [
+            Desk(self.data_client(m.series), m.keeper, m.policy, m.models, self.ensemble_keeper(m.series))
+            for m in managers
+        ]
+
+    @cached_property
+    def forecasts(self) -> Forecasts:
+        """What forecasts are asked through; its follower begins with the first question."""
+        first = self.series[0]
+        follower = Follower(self._serving_desks, self.data_client(first).server_time, self._answering)
+        return Forecasts(
+            follower, self.models_of, self._limits_of, self.feature_engineer, validate,
+            self.experiments.arm_of,
+        )  # fmt: skip
+
+    def _limits_of(self, series: Series) -> AnswerLimits:
+        return AnswerLimits(
+            model_age=timedelta(days=self.settings_of(series).stale_model_days),
+            data_age=series.step + timedelta(minutes=1),
+        )
+
+    def _serving_desks(self) -> Mapping[Series, ServingDesk]:
+        """A desk per series; what one knows is lost only where something else is said of its series."""
+        desks = {}
+        for series in self.series:
+            settings, known = self.settings_of(series), self._desks.get(series)
+            if known is None or known[0] is not settings:
+                desk = ServingDesk(
+                    self.data_client(series), self.registry.for_series(series), self.feature_engineer,
+                    settings.models,
+                    ensemble=self.ensemble_keeper(series), guard_hours=policy_of(settings).guard_hours,
+                    alarm=self.alarm, others=self.experiments.open_versions,
+                )  # fmt: skip
+                known = settings, desk
+            desks[series] = known
+        self._desks = desks
+        return {series: desk for series, (_, desk) in desks.items()}
+
+    def _answering(self) -> Hashable:
+        """Changes whenever another version is to answer: who reigns, and the arms of experiments."""
+        arms = tuple(version for series in self.series for version in self.experiments.open_versions(series))
+        return self.registry.reigning(), arms
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """What forecasts are made of, also those of versions that know features no longer configured."""
+        engineers = (self.feature_engineer, QuantumFeatureEngineer(use_advanced=True))
+        families = {feature.name: feature.family for feature in ADVANCED}
+        return Explainer(self.registry, self.data_client, engineers, families)
+
+    def close(self) -> None:
+        """Ends children and connections that were opened; for children it waits as long as settings say."""
+        grace = self.settings.shutdown_grace_seconds
+        deadline = time.monotonic() + grace
+        # Callbacks run from the last to the first, each of them whatever became of the others.
+        with ExitStack() as closing:
+            if "registry" in self.__dict__:
+                closing.callback(self.registry.close)
+            for client in self._clients.values():
+                closing.callback(client.close)
+            if "forecasts" in self.__dict__:
+                closing.callback(self.forecasts.follower.close)
+            if "live_watch" in self.__dict__:
+                closing.callback(lambda: self.live_watch.close(max(1.0, deadline - time.monotonic())))
+            if "supervisor" in self.__dict__:
+                closing.callback(self.supervisor.close, grace)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
