@@ -125,9 +125,9 @@ def cycle(task: Task) -> Done:
 
 
 def _pool(settings: Settings, tasks: int) -> LocalPool | DaskPool:
-    if settings.executor.startswith(DASK):
-        return DaskPool("tcp://" + settings.executor.removeprefix(DASK))
     limits = Limits(settings.series_time_limit_minutes * 60, settings.run_memory_limit_mb)
+    if settings.executor.startswith(DASK):
+        return DaskPool("tcp://" + settings.executor.removeprefix(DASK), limits)
     return LocalPool(min(settings.processes or cores(), tasks), limits)
 
 

@@ -201,6 +201,23 @@ def test_on_a_cluster_a_worker_that_is_killed_half_way_is_followed_by_another(tm
             assert broken_promises(application) == []
 
 
+@pytest.mark.timeout(240)
+def test_on_a_cluster_a_series_that_takes_too_long_fails_alone_and_its_worker_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    exchange, settings = _five(tmp_path)
+    with _cluster(tmp_path, workers=1) as (address, (worker,)), exchange:
+        there = settings.model_copy(update={"executor": address, "series_time_limit_minutes": 0.2 / 60})
+        with Application(there, interactive=True) as application:
+            run = application.supervisor.submit(RunRequest(force=True))
+            until(lambda: _over(application, run.run_id), seconds=120)
+
+            ended = application.runs.get(run.run_id)
+            assert ended.state is RunState.FAILED
+            assert str(ended.error).count("it took longer than the limit of 0 s") == len(FIVE)
+            assert worker.poll() is None
+            assert not _versions(application)
+
+
 def test_a_cluster_that_does_not_answer_fails_the_run_with_that_reason(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     with running_service(tmp_path, executor=f"dask://127.0.0.1:{free_port()}", **TWO) as (application, _):

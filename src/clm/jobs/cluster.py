@@ -6,22 +6,44 @@ where only the desk's own machines can speak to it, or under TLS.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
 from clm.core.errors import ExecutorUnavailable, TaskEnded
+from clm.jobs.guard import Limits
+from clm.jobs.pool import LocalPool
 
 _CONNECT_SECONDS = 15
+
+
+#: This worker's processes; each does one task after the other.
+_OWN: dict[Limits, LocalPool] = {}
+
+
+def _within(limits: Limits, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A task on a worker, in a process of the worker's own that may be ended without it."""
+    unlimited = not limits.seconds and not limits.megabytes
+    if unlimited or multiprocessing.current_process().daemon:
+        return fn(*args, **kwargs)
+    if limits not in _OWN:
+        from distributed import get_worker
+
+        _OWN[limits] = LocalPool(get_worker().state.nthreads, limits)
+    pool = _OWN[limits]
+    return pool.result(pool.submit(fn, *args, **kwargs))
 
 
 class DaskPool(Executor):
     """A cluster by its scheduler's address, `tcp://host:8786`. A worker that dies is followed by another.
 
-    Raises ExecutorUnavailable where nobody answers there, or Dask is not installed.
+    limits: of one task, and of the memory of the process that does it; kept where a worker may have a process
+    of its own, which Dask's nannies allow only with `DASK_DISTRIBUTED__WORKER__DAEMON=False`. Raises
+    ExecutorUnavailable where nobody answers there, or Dask is not installed.
     """
 
-    def __init__(self, address: str, seconds: float = _CONNECT_SECONDS) -> None:
+    def __init__(self, address: str, limits: Limits, seconds: float = _CONNECT_SECONDS) -> None:
         try:
             from distributed import Client
         except ModuleNotFoundError as exc:
@@ -34,13 +56,14 @@ class DaskPool(Executor):
             )
         except OSError as exc:
             raise ExecutorUnavailable(f"no Dask scheduler answers at {address}") from exc
+        self._limits = limits
         self._executor: Executor = self._client.get_executor(pure=False)  # type: ignore[no-untyped-call]
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return self._executor.submit(fn, *args, **kwargs)
+        return self._executor.submit(_within, self._limits, fn, *args, **kwargs)
 
     def result(self, future: Future[Any]) -> Any:
-        """Of a task. Raises what it raised, and TaskEnded where workers died of it again and again."""
+        """Of a task. Raises what it raised, and TaskEnded where it broke a limit or workers died of it."""
         from distributed.scheduler import KilledWorker
 
         try:
