@@ -90,10 +90,18 @@ class Services(Parts):
         self._desks = desks
         return {series: desk for series, (_, desk) in desks.items()}
 
-    def _answering(self) -> Hashable:
-        """Changes whenever another version is to answer: who reigns, and the arms of experiments."""
-        arms = tuple(version for series in self.series for version in self.experiments.open_versions(series))
-        return self.registry.reigning(), arms
+    def _answering(self) -> Mapping[Series, Hashable]:
+        """What changes whenever another version is to answer: who reigns, and the arms of experiments."""
+        reigning: dict[tuple[str, ...], list[Hashable]] = {}
+        for symbol, interval, *who in self.registry.reigning():
+            reigning.setdefault((symbol, interval), []).append(tuple(who))
+        return {
+            series: (
+                tuple(reigning.get((series.symbol, series.interval), ())),
+                tuple(self.experiments.open_versions(series)),
+            )
+            for series in self.series
+        }
 
     @cached_property
     def explainer(self) -> Explainer:

@@ -132,6 +132,8 @@ def _value(column: sa.Column[Any], number: int) -> Any:
             return T0 + number * HOUR
         case sa.JSON():
             return {column.name: number}
+        case sa.Boolean():
+            return number == 1
         case sa.String(length=length):
             return f"{column.name} {number}"[:length]
         case _:

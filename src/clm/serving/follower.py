@@ -12,6 +12,7 @@ import structlog
 from clm.core.closes import ClockReading, newest_close, next_look
 from clm.core.domain import Series
 from clm.core.errors import ClmError
+from clm.core.side_by_side import SideBySide
 from clm.serving.desk import Desk, looked
 from clm.serving.snapshot import Snapshot
 
@@ -20,36 +21,39 @@ log = structlog.get_logger()
 _POLL_SECONDS = 0.25
 #: The exchange's clock is read at least so often; after a failure, so soon again.
 _READ_SECONDS, _RETRY_SECONDS = 60.0, 5.0
+#: Series whose newest candles are waited for at once.
+_LANES = 8
 
 
 class Follower:
     """A thread that looks, while entered. Requests read `snapshot` and `now`, and never wait for it.
 
-    desks: those of the series watched. exchange_time: read seldom. reigning: changes whenever who reigns
-    anywhere does; asked often, as desks are.
+    desks: those of the series watched. exchange_time: read seldom. answering: of each series, what changes
+    whenever another version is to answer there; asked often, as desks are.
     """
 
     def __init__(
         self,
         desks: Callable[[], Mapping[Series, Desk]],
         exchange_time: Callable[[], datetime],
-        reigning: Callable[[], Hashable],
+        answering: Callable[[], Mapping[Series, Hashable]],
         *,
         poll_seconds: float = _POLL_SECONDS,
     ) -> None:
         self._watched = desks
         self._desks: Mapping[Series, Desk] = {}
-        self._exchange_time, self._reigning = exchange_time, reigning
+        self._exchange_time, self._answering = exchange_time, answering
         self._poll_seconds = poll_seconds
         self._clock = ClockReading()
         self._clock_lock = threading.Lock()
         self._wake, self._over = threading.Event(), threading.Event()
         self._first = threading.Event()
-        self._known: Hashable = object()
+        self._known: dict[Series, tuple[Desk, Hashable]] = {}
         self._closed: dict[Series, datetime] = {}
         self._due = 0.0
         self._thread: threading.Thread | None = None
         self._start = threading.Lock()
+        self._lanes = SideBySide(_LANES, "clm-follower")
 
     @property
     def alive(self) -> bool:
@@ -103,6 +107,7 @@ class Follower:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(5)
+        self._lanes.close()
 
     def _follow(self) -> None:
         while not self._over.is_set():
@@ -138,34 +143,37 @@ class Follower:
         with self._clock_lock:
             first = self._clock.last is None
             self._clock.read(now)
+        closes = {series: newest_close(now, series.step) for series in desks}
+        due = [desk for series, desk in desks.items() if self._closed.get(series) != closes[series]]
         sound = True
-        for series, desk in desks.items():
-            close = newest_close(now, series.step)
-            if self._closed.get(series) == close:
-                continue
-            if looked(desk, now) and desk.snapshot.made_at == close:
-                self._closed[series] = close
+        for desk, well in zip(due, self._lanes.each(lambda d: looked(d, now), due, _series_of), strict=True):
+            if well and desk.snapshot.made_at == closes[desk.series]:
+                self._closed[desk.series] = closes[desk.series]
             else:
                 sound = False
         if first:
             return 0.2
         with self._clock_lock:
-            away = [self._clock.seconds_until(next_look(now, series.step)) for series in desks]
+            steps = {series.step for series in desks}
+            away = [self._clock.seconds_until(next_look(now, step)) for step in steps]
         soonest = min((seconds for seconds in away if seconds is not None), default=_READ_SECONDS)
         return min(max(soonest, 0.05), _READ_SECONDS if sound else _RETRY_SECONDS)
 
     def _look_at_registry(self) -> None:
         try:
-            reigning = self._reigning()
+            answering = self._answering()
         except ClmError as error:
             log.warning("serving_registry_unknown", reason=str(error))
-            return
-        if reigning == self._known:
             return
         now = self.now()
         if now is None:
             return
-        # What changes while this looks is seen by the next look. All look, also where one of them fails.
-        failed = [desk for desk in self._desks.values() if not looked(desk, now, fresh_candles=False)]
-        if not failed:
-            self._known = reigning
+        # What changes while this looks is seen by the next look; one that fails looks again then.
+        for series, desk in self._desks.items():
+            known = (desk, answering.get(series))
+            if self._known.get(series) != known and looked(desk, now, fresh_candles=False):
+                self._known[series] = known
+
+
+def _series_of(desk: Desk) -> Series:
+    return desk.series

@@ -37,6 +37,7 @@ from clm.core.experiments import Experiment
 from clm.core.policy import PromotionPolicy
 from clm.core.protocols import DataClient, FeatureEngineer, TrainedModel
 from clm.core.reign import load_fit, look, reign_of
+from clm.core.side_by_side import SideBySide
 from clm.core.stores import ExperimentStore
 from clm.core.variance import VARIANCE_MEMORY, variance_after
 from clm.core.verdict import carry_unloadable
@@ -46,6 +47,8 @@ from clm.shadow.parity import Parity, compare, told
 from clm.shadow.settling import Settling
 
 log = structlog.get_logger()
+#: Series whose newest candles are waited for at once.
+_LANES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class LiveShadow:
         self._rehearsal = rehearsal
         self._contests = Contests(experiments, alarm)
         self._closed: dict[Series, datetime] = {}
+        self._lanes = SideBySide(_LANES, "clm-shadow")
 
     def tick(self) -> Tick:
         """Everything that is due now; raises only what concerns all series alike."""
@@ -136,9 +140,11 @@ class LiveShadow:
         known: dict[Series, _Known] = {}
         errors: dict[str, str] = {}
         stored = late = scored = revised = 0
-        for desk in self._due_now(desks):
+        due = self._due_now(desks)
+        for desk, found in zip(due, self._lanes.each(self._looked, due, lambda d: d.series), strict=True):
             try:
-                found = self._look(desk)
+                if isinstance(found, ClmError):
+                    raise found
                 made = [self._forecast(desk, model_type, found) for model_type in desk.models]
                 seen = [self._score(desk, model_type, found) for model_type in desk.models]
                 if desk.ensemble is not None:
@@ -185,6 +191,12 @@ class LiveShadow:
             if desk.series.step == min(steps)
             or self._closed.get(desk.series) != newest_close(now, desk.series.step)
         ]  # fmt: skip
+
+    def _looked(self, desk: Desk) -> _Known | ClmError:
+        try:
+            return self._look(desk)
+        except ClmError as error:
+            return error
 
     def _look(self, desk: Desk) -> _Known:
         now, registry = utc(desk.data.server_time()), desk.keeper.registry
