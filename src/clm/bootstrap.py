@@ -17,15 +17,17 @@ from clm.core.errors import (
     LeaseLost,
     NotCertified,
     TransientError,
+    VersionNotFound,
 )
 from clm.core.journal import Journal, NoJournal, RunJournal
 from clm.core.recompute import Recomputed, recompute
 from clm.core.runs import Run, RunKind, RunRequest
+from clm.core.space import SearchableFamily, space_of
 from clm.core.standings import standings
 from clm.core.wire import jsonable, merged_views, report_view
 from clm.market.ping import ping
 from clm.market.store import CandleStore
-from clm.parts import Parts
+from clm.parts import POLICIES, Parts
 from clm.registry.mend import mend
 
 
@@ -109,9 +111,41 @@ class Application(Parts):
 
     def check_request(self, request: RunRequest) -> tuple[Series, ...]:
         """The series a request is about. Raises UnknownModelType, InvalidSetting: before anything starts."""
-        if request.models is not None:
-            plugins.require_model_types(request.models)
+        plugins.require_model_types((*(request.models or ()), *(request.params or ())))
         return tuple(self.find_series(symbol) for symbol in request.symbols or self.settings.symbols)
+
+    def to_be_searched(
+        self, models: Sequence[str] | None, symbols: Sequence[str] | None, *, enter: bool
+    ) -> list[tuple[Series, str]]:
+        """Series and model types of a search; models None: of the configured ones those that can be.
+
+        enter: what is found is to become a challenger, so there must be a champion, a policy that goes by the
+        evidence, and no run in progress. Raises UnknownModelType, BadInput, InvalidSetting, VersionNotFound,
+        RunInProgress.
+        """
+        named = plugins.require_model_types(tuple(models)) if models else self.models
+        chosen = [m for m in named if models or isinstance(plugins.model_family(m), SearchableFamily)]
+        for model_type in chosen or named:
+            space_of(model_type)
+        every = tuple(self.find_series(symbol) for symbol in symbols or self.settings.symbols)
+        if enter:
+            policy = self.settings.promotion_policy
+            if not POLICIES[policy](self.settings).continuous:
+                allowed = "evidence: a search's winner is not promoted on point estimates; or --dry-run"
+                raise InvalidSetting("CLM_PROMOTION_POLICY", policy, allowed)
+            self.supervisor.tidy()
+            self.runs.refuse_while_running()
+            for series in every:
+                for model_type in chosen:
+                    self._require_champion(series, model_type)
+        return [(series, model_type) for series in every for model_type in chosen]
+
+    def _require_champion(self, series: Series, model_type: str) -> None:
+        if self.registry.for_series(series).get_active(model_type) is None:
+            raise VersionNotFound(
+                f"{model_type} of {series} has no champion to challenge: train one with `clm retrain` "
+                "first, or search with --dry-run"
+            )
 
     def perform(self, run: Run, progress: Callable[[Progress], None]) -> CycleOutcome:
         """What a run asks for, here and now; of what earlier attempts have done, nothing twice."""
@@ -132,7 +166,7 @@ class Application(Parts):
         for position, series in enumerate(every):
             listener = _placed(progress, position, len(every)) if progress else None
             try:
-                report = self.manager(series).run_full_cycle(
+                report = self.manager(series, request.params).run_full_cycle(
                     request.models, request.force, progress=listener, journal=journal
                 )
                 reports.append(report)

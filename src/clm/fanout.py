@@ -8,10 +8,11 @@ journal at once, and is not done again by whoever takes the run up.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from clm.bootstrap import Application, CycleOutcome
 from clm.core.domain import Progress, RetrainReport, Series
@@ -29,13 +30,14 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One series' cycle. settings: JSON, see `Settings.for_children`; models, force: as in a `RunRequest`."""
+    """One series' cycle. settings: JSON, see `Settings.for_children`; the rest: as in a `RunRequest`."""
 
     settings: str
     series: Series
     models: tuple[str, ...] | None
     force: bool
     fence: Fence
+    params: Mapping[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def perform(application: Application, run: Run, progress: Callable[[Progress], N
         return application.perform(run, progress)
     journal = RunJournal(application.runs, run)
     tasks = [
-        Task(settings.for_children(), series, request.models, request.force, run.fence)
+        Task(settings.for_children(), series, request.models, request.force, run.fence, request.params)
         for series in _longest_waiting_first(application, every)
     ]
     progress(_told(0, len(every), f"{len(every)} series to look at"))
@@ -95,7 +97,8 @@ def cycle(task: Task) -> Done:
             return Done(lost=f"run {run.run_id} is no longer this process's")
         journal = RunJournal(application.runs, run)
         with application.registry.database.under(task.fence):
-            report = application.manager(task.series).run_full_cycle(task.models, task.force, journal=journal)
+            manager = application.manager(task.series, task.params)
+            report = manager.run_full_cycle(task.models, task.force, journal=journal)
     except LeaseLost as error:
         return Done(lost=str(error))
     except DatabaseUnavailable as error:

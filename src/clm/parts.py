@@ -40,6 +40,7 @@ from clm.registry.experiments import SQLExperiments
 from clm.registry.mixtures import SQLMixtures
 from clm.registry.runs import SQLRunStore
 from clm.registry.sql import SQLModelRegistry
+from clm.search.search import RecipeSearch
 from clm.serving.desk import Desk as ServingDesk
 from clm.serving.explain import Explainer
 from clm.serving.follower import Follower
@@ -50,6 +51,9 @@ from clm.shadow.live import Desk, LiveShadow
 from clm.shadow.tester import QuantumShadowTester
 from clm.telemetry import log_alert
 from clm.training.trainer import QuantumModelTrainer
+
+#: Hyper-parameters per family over the configured ones; None: as configured.
+Params = Mapping[str, Mapping[str, Any]] | None
 
 log = structlog.get_logger()
 #: How long a worker waits for a database that is being restarted.
@@ -155,7 +159,13 @@ class Parts:
 
     @cached_property
     def trainer(self) -> QuantumModelTrainer:
-        return QuantumModelTrainer(params=_training_params(self.settings), seed=self.settings.training_seed)
+        return self._trainer()
+
+    def _trainer(self, params: Params = None) -> QuantumModelTrainer:
+        merged = _training_params(self.settings)
+        for family, own in (params or {}).items():
+            merged[family] = {**merged.get(family, {}), **own}
+        return QuantumModelTrainer(params=merged, seed=self.settings.training_seed)
 
     def find_series(self, symbol: str | None = None, interval: str | None = None) -> Series:
         """A configured series; None: as in the first one. Raises InvalidSetting for one not configured."""
@@ -184,20 +194,22 @@ class Parts:
             pace=self._pace,
         )
 
-    def manager(self, series: Series | None = None) -> ContinuousLearningManager:
-        """The manager of one series, built once."""
+    def manager(self, series: Series | None = None, params: Params = None) -> ContinuousLearningManager:
+        """The manager of one series, built once; one of its own for a run with `params` of its own."""
         series = series or self.series[0]
+        if params:
+            return self._build_manager(series, self._trainer(params))
         if series not in self._managers:
-            self._managers[series] = self._build_manager(series)
+            self._managers[series] = self._build_manager(series, self.trainer)
         return self._managers[series]
 
-    def _build_manager(self, series: Series) -> ContinuousLearningManager:
+    def _build_manager(self, series: Series, trainer: QuantumModelTrainer) -> ContinuousLearningManager:
         settings = self.settings
         data_client, features = self.data_client(series), self.feature_engineer
         return ContinuousLearningManager(
             data_client=data_client,
             feature_engineer=features,
-            model_trainer=self.trainer,
+            model_trainer=trainer,
             model_evaluator=QuantumModelEvaluator(features),
             shadow_tester=QuantumShadowTester(data_client, features),
             model_registry=self.registry,
@@ -214,6 +226,14 @@ class Parts:
             pool=self.series if settings.pool_symbols else (),
             alarm=self.alarm,
         )
+
+    def recipe_search(self, series: Series) -> RecipeSearch:
+        """What proposes recipes for a series."""
+        features = self.feature_engineer
+        return RecipeSearch(
+            self.data_client(series), features, self.trainer, QuantumModelEvaluator(features),
+            self.registry.for_series(series), self.manager(series).timeline_rule,
+        )  # fmt: skip
 
     @cached_property
     def alerts(self) -> SQLAlerts:

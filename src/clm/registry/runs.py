@@ -242,7 +242,7 @@ class SQLRunStore:
 def _asked(request: RunRequest) -> Any:
     """The request without what has columns of its own."""
     asked = jsonable(request)
-    return {name: asked[name] for name in ("models", "symbols", "force", "requested_by")}
+    return {name: asked[name] for name in ("models", "symbols", "force", "requested_by", "params")}
 
 
 def _run(row: sa.Row[Any]) -> Run:
@@ -257,6 +257,8 @@ def _run(row: sa.Row[Any]) -> Run:
             requested_by=asked["requested_by"],
             kind=RunKind(row.kind),
             slot=row.slot,
+            # Runs of before know no such thing.
+            params=asked.get("params"),
         ),
         created_at=row.created_at,
         started_at=row.started_at,
