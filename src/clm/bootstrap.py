@@ -4,45 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from clm.core import plugins
-from clm.core.domain import Decision, ModelArtifact, Progress, RetrainReport, Series
+from clm.core.domain import Decision, ModelArtifact, Progress, Series
 from clm.core.errors import (
-    ClmError,
-    DatabaseUnavailable,
     InvalidSetting,
     LastSeries,
-    LeaseLost,
     NotCertified,
-    TransientError,
+    VersionNotFound,
 )
-from clm.core.journal import Journal, NoJournal, RunJournal
+from clm.core.journal import RunJournal
 from clm.core.recompute import Recomputed, recompute
-from clm.core.reports import report_of, with_more
 from clm.core.runs import Run, RunKind, RunRequest
+from clm.core.space import SearchableFamily, space_of
 from clm.core.standings import standings
 from clm.core.watchlist import Watched
-from clm.core.wire import jsonable, merged_views, report_view
+from clm.core.wire import jsonable
+from clm.cycles import CycleOutcome, Cycles
 from clm.market.ping import ping
 from clm.market.store import CandleStore
-from clm.parts import Pool, listed
+from clm.parts import policy_of
 from clm.registry.mend import mend
-from clm.services import Services
 
 
-@dataclass(frozen=True, slots=True)
-class CycleOutcome:
-    """What a run over one or several series came to. error: set when nothing that was due succeeded."""
-
-    report: dict[str, Any]
-    error: str | None
-
-
-class Application(Services):
+class Application(Cycles):
     """The use cases of one `Settings`."""
 
     def ensemble_standing(self, series: Series) -> dict[str, Any]:
@@ -110,13 +99,6 @@ class Application(Services):
             "changed_at": jsonable(entry.changed_at) if entry else None, "champions": champions,
         }  # fmt: skip
 
-    def now(self, series: Series) -> datetime:
-        """The exchange's time; the machine's where the exchange does not answer."""
-        try:
-            return self.data_client(series).server_time()
-        except TransientError:
-            return datetime.now(UTC)
-
     def newest_stored(self, series: Series) -> datetime | None:
         """When the newest candle of the store closes; None where there is none."""
         spans = CandleStore(self.settings.data_dir).coverage(series).spans
@@ -168,86 +150,44 @@ class Application(Services):
         series, decision = self.registry.get_decision(decision_id)
         return series, decision, recompute(self.registry.for_series(series), decision)
 
-    def check_request(self, request: RunRequest) -> tuple[Series, ...]:
-        """The series a request is about. Raises UnknownModelType, InvalidSetting: before anything starts."""
-        if request.models is not None:
-            plugins.require_model_types(request.models)
-        every = self.series
-        _require("symbols", request.symbols, [series.symbol for series in every])
-        _require("intervals", request.intervals, [series.interval for series in every])
-        chosen = tuple(
-            series for series in every
-            if (request.symbols is None or series.symbol in request.symbols)
-            and (request.intervals is None or series.interval in request.intervals)
-        )  # fmt: skip
-        if not chosen:
-            asked = f"{', '.join(request.symbols or ())} {', '.join(request.intervals or ())}"
-            raise InvalidSetting("symbols, intervals", asked, listed(every))
-        return chosen
+    def to_be_searched(
+        self, models: Sequence[str] | None, symbols: Sequence[str] | None, *, enter: bool
+    ) -> list[tuple[Series, str]]:
+        """Series and model types of a search; models None: of the configured ones those that can be.
+
+        enter: what is found is to become a challenger, so there must be a champion, a policy that goes by the
+        evidence, and no run in progress. Raises UnknownModelType, BadInput, InvalidSetting, VersionNotFound,
+        RunInProgress.
+        """
+        named = plugins.require_model_types(tuple(models)) if models else self.models
+        chosen = [m for m in named if models or isinstance(plugins.model_family(m), SearchableFamily)]
+        for model_type in chosen or named:
+            space_of(model_type)
+        every = self.check_request(RunRequest(symbols=None if symbols is None else tuple(symbols)))
+        pairs = [(s, m) for s in every for m in chosen if models or m in self.models_of(s)]
+        if enter:
+            policy = self.settings.promotion_policy
+            if not policy_of(self.settings).continuous:
+                allowed = "evidence: a search's winner is not promoted on point estimates; or --dry-run"
+                raise InvalidSetting("CLM_PROMOTION_POLICY", policy, allowed)
+            self.supervisor.tidy()
+            self.runs.refuse_while_running()
+            for series, model_type in pairs:
+                self._require_champion(series, model_type)
+        return pairs
+
+    def _require_champion(self, series: Series, model_type: str) -> None:
+        if self.registry.for_series(series).get_active(model_type) is None:
+            raise VersionNotFound(
+                f"{model_type} of {series} has no champion to challenge: train one with `clm retrain` "
+                "first, or search with --dry-run"
+            )
 
     def perform(self, run: Run, progress: Callable[[Progress], None]) -> CycleOutcome:
         """What a run asks for, here and now; of what earlier attempts have done, nothing twice."""
         if run.request.kind is RunKind.RETENTION:
             return self.retain()
         return self.run(run.request, progress, RunJournal(self.runs, run))
-
-    def run(
-        self,
-        request: RunRequest,
-        progress: Callable[[Progress], None] | None = None,
-        journal: Journal = NoJournal(),  # noqa: B008  # it keeps nothing
-    ) -> CycleOutcome:
-        """The cycle of every series asked for, here and now; one series' failure does not stop the next."""
-        reports: list[RetrainReport] = []
-        errors: dict[Series, str] = {}
-        every = self.check_request(request)
-        pools = self.pools(every, request.models)
-        count = len(every) + len(pools)
-        for position, series in enumerate(every):
-            listener = _placed(progress, position, count) if progress else None
-            try:
-                report = self.manager(series).run_full_cycle(
-                    request.models, request.force, progress=listener, journal=journal
-                )
-                reports.append(report)
-            except (DatabaseUnavailable, LeaseLost):
-                raise
-            except ClmError as error:
-                errors[series] = str(error)
-        for position, pool in enumerate(pools, len(every)):
-            listener = _placed(progress, position, count) if progress else None
-            try:
-                reports += self.pooled_cycle(pool).run(request.force, journal, listener)
-            except (DatabaseUnavailable, LeaseLost):
-                raise
-            except ClmError as error:
-                reports += self.failed_pool(pool, str(error))
-        return self.concluded(request, reports, errors, journal)
-
-    def failed_pool(self, pool: Pool, cause: str) -> list[RetrainReport]:
-        """That a model over several series failed as a whole, for each of them."""
-        model_type, every = pool
-        now, said = self.now(every[0]), f"{model_type} over all series: {cause}"
-        return [report_of(series, None, now, 0.0, model_type, said) for series in every]
-
-    def concluded(
-        self,
-        request: RunRequest,
-        reports: Sequence[RetrainReport],
-        errors: dict[Series, str],
-        journal: Journal,
-    ) -> CycleOutcome:
-        """What the series' cycles came to together, with what earlier attempts at the run had done."""
-        by_series: dict[Series, list[RetrainReport]] = {}
-        for report in reports:
-            by_series.setdefault(report.series, []).append(report)
-        reports = [with_more(first, more) for first, *more in by_series.values()]
-        wanted = {series: request.models or self.models_of(series) for series in errors}
-        view, failure = report_view(reports, errors, wanted), _failure(reports, errors)
-        if not journal.earlier:
-            return CycleOutcome(view, failure)
-        merged = merged_views([*journal.earlier, view])
-        return CycleOutcome(merged, None if merged["models_trained"] else failure)
 
     def retain(self) -> CycleOutcome:
         """Puts old model files away, and sees to loose ends."""
@@ -266,28 +206,3 @@ class Application(Services):
             self.data_client(series).clear_cache()
         self._managers.clear()
         self.__dict__.pop("explainer", None)
-
-
-def _require(field: str, asked: Sequence[str] | None, known: Sequence[str]) -> None:
-    for name in asked or ():
-        if name not in known:
-            raise InvalidSetting(field, name, ", ".join(dict.fromkeys(known)))
-
-
-def _placed(listener: Callable[[Progress], None], position: int, count: int) -> Callable[[Progress], None]:
-    """`listener` hearing one series' progress as its share of all."""
-
-    def placed(progress: Progress) -> None:
-        before, total = position * progress.total, count * progress.total
-        listener(replace(progress, done=before + progress.done, total=total))
-
-    return placed
-
-
-def _failure(reports: Sequence[RetrainReport], errors: dict[Series, str]) -> str | None:
-    """Why a run failed as a whole: something was due and nothing of it succeeded."""
-    if any(report.models_trained for report in reports):
-        return None
-    causes = [f"{series}: {cause}" for series, cause in errors.items()]
-    causes += [f"{r.series} {m}: {cause}" for r in reports for m, cause in r.failed_models.items()]
-    return "; ".join(causes) or None

@@ -8,16 +8,18 @@ journal at once, and is not done again by whoever takes the run up.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from clm.bootstrap import Application, CycleOutcome
+from clm.bootstrap import Application
 from clm.core.domain import Progress, RetrainReport, Series
 from clm.core.errors import ClmError, DatabaseUnavailable, LeaseLost, TaskEnded
 from clm.core.journal import RunJournal
 from clm.core.runs import Fence, Run, RunKind
+from clm.cycles import CycleOutcome
 from clm.jobs.cluster import DaskPool
 from clm.jobs.guard import Limits
 from clm.jobs.pool import LocalPool, cores
@@ -31,7 +33,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 @dataclass(frozen=True, slots=True)
 class Task:
     """One series' cycle, or that of one model over several (pool). settings: JSON, see
-    `Settings.for_children`; models, force: as in a `RunRequest`.
+    `Settings.for_children`; the rest: as in a `RunRequest`.
     """
 
     settings: str
@@ -39,6 +41,7 @@ class Task:
     models: tuple[str, ...] | None
     force: bool
     fence: Fence
+    params: Mapping[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def perform(application: Application, run: Run, progress: Callable[[Progress], N
     journal = RunJournal(application.runs, run)
     # A model over all series comes after each series' own, which is the first to reign where none does.
     waves: list[Sequence[Series | Pool]] = [
-        _longest_waiting_first(application, every), application.pools(every, request.models)
+        _longest_waiting_first(application, every), application.pools_of(request, every)
     ]  # fmt: skip
     total = sum(map(len, waves))
     progress(_told(0, total, f"{len(every)} series to look at"))
@@ -74,7 +77,7 @@ def perform(application: Application, run: Run, progress: Callable[[Progress], N
     pool = _pool(settings, len(every))
     try:
         for wave in waves:
-            asked = (request.models, request.force, run.fence)
+            asked = (request.models, request.force, run.fence, request.params)
             tasks = [Task(settings.for_children(), work, *asked) for work in wave]
             begun = {pool.submit(cycle, task): task.work for task in tasks}
             for future in as_completed(begun):
@@ -111,7 +114,7 @@ def cycle(task: Task) -> Done:
         journal = RunJournal(application.runs, run)
         with application.registry.database.under(task.fence):
             if isinstance(task.work, Series):
-                manager = application.manager(task.work)
+                manager = application.manager(task.work, task.params)
                 reports = [manager.run_full_cycle(task.models, task.force, journal=journal)]
             else:
                 reports = application.pooled_cycle(task.work).run(task.force, journal)

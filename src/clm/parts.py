@@ -37,10 +37,14 @@ from clm.registry.mixtures import SQLMixtures
 from clm.registry.runs import SQLRunStore
 from clm.registry.sql import SQLModelRegistry
 from clm.registry.watchlist import SQLWatchlist
+from clm.search.search import RecipeSearch
 from clm.settings import Settings
 from clm.shadow.tester import QuantumShadowTester
 from clm.telemetry import log_alert
 from clm.training.trainer import QuantumModelTrainer
+
+#: Hyper-parameters per family over the configured ones; None: as configured.
+Params = Mapping[str, Mapping[str, Any]] | None
 
 log = structlog.get_logger()
 #: How long a worker waits for a database that is being restarted.
@@ -208,6 +212,12 @@ class Parts:
     def trainer(self) -> QuantumModelTrainer:
         return _trainer(self.settings)
 
+    def trainer_of(self, settings: Settings) -> QuantumModelTrainer:
+        """Everybody's, where a series' settings train as they do."""
+        of_training = ("training_preset", "training_params", "training_seed")
+        usual = all(getattr(settings, name) == getattr(self.settings, name) for name in of_training)
+        return self.trainer if usual else _trainer(settings)
+
     def find_series(
         self, symbol: str | None = None, interval: str | None = None, among: Sequence[Series] | None = None
     ) -> Series:
@@ -240,10 +250,15 @@ class Parts:
             pace=self._pace,
         )
 
-    def manager(self, series: Series | None = None) -> ContinuousLearningManager:
-        """The manager of one series, built once for what is said of the series and of its pool."""
+    def manager(self, series: Series | None = None, params: Params = None) -> ContinuousLearningManager:
+        """The manager of one series, built once for what is said of the series and of its pool.
+
+        One of its own for a run with `params` of its own.
+        """
         series = series or self.series[0]
         settings, pool = self.settings_of(series), self.pool_of(series)
+        if params:
+            return self.build_manager(series, _with(settings, params), pool)
         known = self._managers.get(series)
         if known is None or known[0] != (settings, pool):
             known = (settings, pool), self.build_manager(series, settings, pool)
@@ -254,12 +269,10 @@ class Parts:
         self, series: Series, settings: Settings, pool: tuple[Series, ...]
     ) -> ContinuousLearningManager:
         data_client, features = self.data_client(series), self.feature_engineer
-        training = ("training_preset", "training_params", "training_seed")
-        usual = all(getattr(settings, name) == getattr(self.settings, name) for name in training)
         return ContinuousLearningManager(
             data_client=data_client,
             feature_engineer=features,
-            model_trainer=self.trainer if usual else _trainer(settings),
+            model_trainer=self.trainer_of(settings),
             model_evaluator=QuantumModelEvaluator(features),
             shadow_tester=QuantumShadowTester(data_client, features),
             model_registry=self.registry,
@@ -276,6 +289,14 @@ class Parts:
             pool=pool,
             alarm=self.alarm,
         )
+
+    def recipe_search(self, series: Series) -> RecipeSearch:
+        """What proposes recipes for a series."""
+        features, trainer = self.feature_engineer, self.trainer_of(self.settings_of(series))
+        return RecipeSearch(
+            self.data_client(series), features, trainer, QuantumModelEvaluator(features),
+            self.registry.for_series(series), self.manager(series).timeline_rule,
+        )  # fmt: skip
 
     @cached_property
     def alerts(self) -> SQLAlerts:
@@ -304,6 +325,12 @@ def policy_of(settings: Settings) -> PromotionPolicy:
 
 def _trainer(settings: Settings) -> QuantumModelTrainer:
     return QuantumModelTrainer(params=_training_params(settings), seed=settings.training_seed)
+
+
+def _with(settings: Settings, params: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """The settings with hyper-parameters over their own."""
+    merged = {family: {**settings.training_params.get(family, {}), **own} for family, own in params.items()}
+    return settings.model_copy(update={"training_params": {**settings.training_params, **merged}})
 
 
 def listed(every: Sequence[Series]) -> str:

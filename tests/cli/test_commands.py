@@ -24,7 +24,7 @@ COMMANDS = (
     "demo", "serve", "retrain", "status", "triggers", "models", "history", "promote", "rollback", "verify",
     "import", "exchange", "db", "replay", "decisions", "shadow", "explain-decision", "trials", "live",
     "keys", "audit", "alerts", "backup", "restore", "explain", "reproduce", "experiment",
-    "predict", "ensemble",
+    "predict", "ensemble", "search",
 )  # fmt: skip
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from clm.bootstrap import Application, CycleOutcome
+from clm.bootstrap import Application
 from clm.core.domain import Progress
 from clm.core.runs import Run, RunRequest
 from clm.core.wire import merged_views
+from clm.cycles import CycleOutcome
 from tests.support.service import running_service
 
 BOTH = ("xgboost", "lightgbm")

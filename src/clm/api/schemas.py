@@ -220,7 +220,10 @@ class TrialView(BaseModel):
     version: str | None = Field(description="null where none came out", examples=["v20240107_020000"])
     recipe_id: str | None
     began_at: str = Field(examples=["2024-01-07T02:00:00Z"])
-    outcome: str = Field(description="promoted, shadow, rejected or failed", examples=["shadow"])
+    outcome: str = Field(
+        description="promoted, shadow, rejected, failed; of a search: searched, pruned, interrupted, failed",
+        examples=["shadow"],
+    )
     reason: str
     seconds: float = Field(description="what it cost", examples=[0.41])
     trigger: str | None = Field(examples=["Time-based: Last trained 7 days ago"])

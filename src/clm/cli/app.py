@@ -20,6 +20,7 @@ from clm.cli import (
     predict,
     replay,
     reproduce,
+    search,
     series,
     service,
     trail,
@@ -53,6 +54,7 @@ app.command("serve")(service.serve)
 app.command("retrain")(cycle.retrain)
 app.command("status")(cycle.status)
 app.command("triggers")(cycle.triggers)
+app.command("search")(search.search)
 app.command("models")(models.models)
 app.command("history")(models.history)
 app.command("predict")(predict.predict)

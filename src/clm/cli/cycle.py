@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from clm.cli.trail import on_record
 
 if TYPE_CHECKING:
     from clm.bootstrap import Application
-    from clm.core.runs import Run
+    from clm.core.runs import Run, RunRequest
 
 _POLL_SECONDS = 0.2
 
@@ -22,24 +23,24 @@ def retrain(
     symbols: Annotated[str | None, typer.Option(help="Comma-separated; default: all watched.")] = None,
     intervals: Annotated[str | None, typer.Option(help="Comma-separated; default: all watched.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Whatever the triggers say.")] = False,
+    params: Annotated[
+        str | None, typer.Option(help="JSON per family, over CLM_TRAINING_PARAMS, for this run.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Retrain what needs it, in a child process, and show the report."""
     from clm.core.runs import RunRequest
 
     request = RunRequest(
-        models=_names(models), symbols=_names(symbols), intervals=_names(intervals), force=force,
-        requested_by="cli",
+        models=names_in(models), symbols=names_in(symbols), intervals=names_in(intervals), force=force,
+        requested_by="cli", params=_params(params) if params else None,
     )  # fmt: skip
-    named = ("models", "symbols", "intervals", "force")
+    named = ("models", "symbols", "intervals", "force", "params")
     asked = {name: getattr(request, name) for name in named}
     with open_application() as application, on_record(application, "clm retrain", **asked) as came_to:
         application.check_request(request)
-        run = application.supervisor.submit(request)
-        came_to(f"run_id={run.run_id}")
-        finished = follow(application, run.run_id)
-        came_to(f"run_id={run.run_id} {finished.state}")
-    _print_run(finished, as_json)
+        finished = carried_out(application, request, came_to)
+    print_run(finished, as_json)
     if str(finished.state) != "completed":
         raise typer.Exit(1)
 
@@ -55,7 +56,7 @@ def status(as_json: Json = False) -> None:
         else:
             typer.echo("idle: no run yet; start one with `clm retrain`")
         return
-    _print_run(run, as_json)
+    print_run(run, as_json)
 
 
 def triggers(symbol: Symbol = None, interval: Interval = None, as_json: Json = False) -> None:
@@ -67,6 +68,15 @@ def triggers(symbol: Symbol = None, interval: Interval = None, as_json: Json = F
         return print_json(reasons)
     rows = [(name, reason or "no need") for name, reason in reasons.items()]
     return print_table(f"Triggers of {series}", ("model", "why retrain"), rows, "No model types are known.")
+
+
+def carried_out(application: Application, request: RunRequest, came_to: Callable[[str], None]) -> Run:
+    """The run asked for, once it is over; on record under what `on_record` gave."""
+    run = application.supervisor.submit(request)
+    came_to(f"run_id={run.run_id}")
+    finished = follow(application, run.run_id)
+    came_to(f"run_id={run.run_id} {finished.state}")
+    return finished
 
 
 def follow(application: Application, run_id: str) -> Run:
@@ -93,7 +103,8 @@ def follow(application: Application, run_id: str) -> Run:
     return run
 
 
-def _print_run(run: Run, as_json: bool) -> None:
+def print_run(run: Run, as_json: bool) -> None:
+    """How far it is or how it ended, and its report."""
     from clm.core.wire import run_view
 
     if as_json:
@@ -128,5 +139,20 @@ def print_report(report: dict[str, Any] | Any) -> None:
     typer.echo(f"took {report['duration_seconds']:.1f} s")
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
+def names_in(text: str | None) -> tuple[str, ...] | None:
+    """What a comma-separated list names."""
     return tuple(part.strip() for part in text.split(",") if part.strip()) if text else None
+
+
+def _params(text: str) -> dict[str, dict[str, Any]]:
+    from clm.core.errors import BadInput
+    from clm.core.text import read_json
+
+    allowed = 'JSON per family, such as {"lightgbm": {"num_trees": 100}}'
+    try:
+        read = read_json(text)
+    except ValueError as exc:
+        raise BadInput("--params", text[:200], allowed) from exc
+    if not isinstance(read, dict) or not all(isinstance(own, dict) for own in read.values()):
+        raise BadInput("--params", text[:200], allowed)
+    return read

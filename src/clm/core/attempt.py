@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +23,6 @@ from clm.core.domain import (
     ShadowTestResult,
     candles_fingerprint,
     feature_columns,
-    fingerprint,
     is_past,
     utc,
     version_name,
@@ -34,6 +32,7 @@ from clm.core.origin import Origin, Pooled, used_candles
 from clm.core.policy import MIN_COMPARED, Case, PromotionPolicy
 from clm.core.profile import Profile
 from clm.core.protocols import EagerTrainer, ModelEvaluator, ShadowTester, TrainedModel, Training
+from clm.core.recipe import Recipe
 from clm.core.reign import Reign, reign_of
 from clm.core.timeline import Timeline, TimelineRule
 from clm.core.verdict import carry_out, with_inputs
@@ -185,11 +184,7 @@ class ModelAttempt:
         refit = timeline.refit.rows(material.features, material.series.step)
         say("refit", f"training {model_type} on {len(refit):,} candles")
         model = self.trainer.train(model_type, refit)
-        params = dict(model.params)
-        seed = int(params.pop("seed", 0))
-        schema = fingerprint(*model.feature_names)
-        pool = () if self.pooled is None else ("pooled",)
-        recipe = fingerprint(model_type, schema, json.dumps(params, sort_keys=True), repr(self.rule), *pool)
+        recipe = Recipe.of(model_type, model, self.rule, pooled=self.pooled is not None)
         used = used_candles(material.candles, timeline.refit.end, material.series.step)
         origin = Origin.of(
             now=material.now,
@@ -214,10 +209,10 @@ class ModelAttempt:
                 train_end=timeline.refit.end,
                 training_samples=len(refit) if self.pooled is None else self.pooled.rows,
                 metrics=judged.evaluation.metrics,
-                params=params,
-                seed=seed,
-                recipe_id=recipe[:16],
-                feature_schema_hash=schema,
+                params=recipe.params,
+                seed=recipe.seed,
+                recipe_id=recipe.recipe_id,
+                feature_schema_hash=recipe.schema,
                 data_fingerprint=candles_fingerprint(used),
                 library_versions=plugins.model_family(model_type).library_versions(),
                 parent_version=reign.champion.version if reign else None,

@@ -112,7 +112,8 @@ class Appended:
 class Trial:
     """One attempt at a better model, whatever became of it. seconds: what it cost.
 
-    outcome: promoted, shadow, rejected, failed, superseded. version: None where none came out.
+    outcome: promoted, shadow, rejected, failed, superseded; of a recipe tried by a search: searched, pruned,
+    interrupted, failed. version: None where none came out.
     """
 
     model_type: str

@@ -24,6 +24,7 @@
     └── PermanentError          will not work until somebody mends something
         ├── ExchangeRejected        the exchange refused the request for another reason
         ├── TrainingFailed · TaskEnded
+        ├── NotInstalled            an optional package is asked for and not there
         └── StorageFailed           disk full, folder not writable
 
 Adapters map their vendor's errors to these (`raise … from exc`); the API maps these to HTTP in one place.
@@ -270,6 +271,10 @@ class TrainingFailed(PermanentError):
 
 class TaskEnded(PermanentError):
     """The process that did a part of a run ended before the part did, or was ended for a limit."""
+
+
+class NotInstalled(PermanentError):
+    """What was asked for needs a package that is not installed here; the sentence says which."""
 
 
 class StorageFailed(PermanentError):

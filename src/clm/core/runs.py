@@ -37,8 +37,9 @@ class RunKind(StrEnum):
 class RunRequest:
     """What is to be done. models, symbols, intervals None: all there are.
 
-    requested_by: rest, schedule, cli, python. slot: the exchange's moment a schedule asked for it, which is
-    done once; None: asked for by hand.
+    requested_by: rest, schedule, cli, search, python. slot: the exchange's moment a schedule asked for it,
+    which is done once; None: asked for by hand. params: hyper-parameters per family over the configured ones,
+    for this run; None: as configured.
     """
 
     models: tuple[str, ...] | None = None
@@ -48,6 +49,7 @@ class RunRequest:
     requested_by: str = "python"
     kind: RunKind = RunKind.RETRAIN
     slot: datetime | None = None
+    params: Mapping[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

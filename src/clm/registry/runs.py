@@ -242,7 +242,8 @@ class SQLRunStore:
 def _asked(request: RunRequest) -> Any:
     """The request without what has columns of its own."""
     asked = jsonable(request)
-    return {name: asked[name] for name in ("models", "symbols", "intervals", "force", "requested_by")}
+    names = ("models", "symbols", "intervals", "force", "requested_by", "params")
+    return {name: asked[name] for name in names}
 
 
 def _names(stored: list[str] | None) -> tuple[str, ...] | None:
@@ -263,6 +264,8 @@ def _run(row: sa.Row[Any]) -> Run:
             requested_by=asked["requested_by"],
             kind=RunKind(row.kind),
             slot=row.slot,
+            # Runs of before know no such thing.
+            params=asked.get("params"),
         ),
         created_at=row.created_at,
         started_at=row.started_at,

@@ -18,6 +18,7 @@ import xgboost as xgb
 
 from clm.core.domain import FeatureRow, FloatArray, FloatMatrix, ModelType, feature_columns
 from clm.core.errors import ArtifactCorrupt, TrainingFailed
+from clm.core.space import Range, Space
 from clm.training import lightgbm_file, xgboost_file
 from clm.training.forest import Forest, forest_of_lightgbm, forest_of_xgboost
 from clm.training.knobs import Knob, KnobTable
@@ -65,6 +66,16 @@ _PRESETS: Mapping[str, Mapping[str, float | int | bool]] = {
         "min_data_in_leaf": 20.0, "target_scaling": False,
     },
 }  # fmt: skip
+#: Around the regularised recipe: at most twice its trees, none deeper than 8 leaves allow.
+_SPACE: Space = {
+    "num_boost_round": Range(20, 100, log=True, whole=True),
+    "max_depth": Range(2, 4, whole=True),
+    "learning_rate": Range(0.005, 0.05, log=True),
+    "lambda_l2": Range(1, 500, log=True),
+    "feature_fraction": Range(0.1, 0.6),
+    "bagging_fraction": Range(0.4, 1),
+    "min_data_in_leaf": Range(100, 1_000, log=True, whole=True),
+}
 
 
 class _Boosted:
@@ -199,6 +210,9 @@ class XGBoostFamily:
     def library_versions(self) -> Mapping[str, str]:
         return {"xgboost": xgb.__version__, "numpy": np.__version__}
 
+    def space(self) -> Space:
+        return _SPACE
+
 
 class LightGBMFamily:
     """Gradient boosting by LightGBM."""
@@ -241,6 +255,9 @@ class LightGBMFamily:
 
     def library_versions(self) -> Mapping[str, str]:
         return {"lightgbm": lgb.__version__, "numpy": np.__version__}
+
+    def space(self) -> Space:
+        return _SPACE
 
 
 def _require_splits(family: str, splits: int, rows: int, knobs: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from sklearn.linear_model import Ridge
 
 from clm.core.domain import TARGET, FloatArray
 from clm.core.errors import ArtifactCorrupt, BadInput, SchemaMismatch
+from clm.core.space import Range
 
 
 class RidgeModel:
@@ -74,3 +75,6 @@ class RidgeFamily:
 
     def library_versions(self) -> Mapping[str, str]:
         return {"scikit-learn": sklearn.__version__}
+
+    def space(self) -> Mapping[str, Range]:
+        return {"alpha": Range(10, 100_000, log=True)}
