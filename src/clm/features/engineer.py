@@ -76,14 +76,14 @@ class QuantumFeatureEngineer:
         check(df)
         opens = pd.DatetimeIndex(df.index).as_unit("ns").asi8
         starts = _segment_starts(opens)
-        ends = np.append(starts[1:], len(df))
-        long = [(s, e) for s, e in zip(starts, ends, strict=True) if e - s > self.warmup]
+        ends, warmup = np.append(starts[1:], len(df)), self.warmup
+        long = [(s, e) for s, e in zip(starts, ends, strict=True) if e - s > warmup]
         if not long:
             raise InsufficientData(
-                f"no run of candles without a gap is longer than {self.warmup} candles, the warm-up; "
+                f"no run of candles without a gap is longer than {warmup} candles, the warm-up; "
                 f"given: {len(df)} candles with {len(starts) - 1} gaps"
             )
-        rows = sum(e - s - self.warmup for s, e in long)
+        rows = sum(e - s - warmup for s, e in long)
         names = self.get_feature_names()
         matrix = np.empty((rows, len(names)), dtype=np.float32, order="F")
         target = np.full(rows, np.nan)
@@ -91,18 +91,18 @@ class QuantumFeatureEngineer:
         at = 0
         for start, end in long:
             bars = Bars.of(df.iloc[start:end])
-            size = end - start - self.warmup
+            size = end - start - warmup
             values = {}
             for column, feature in enumerate(self.catalogue):
                 values[column] = feature.function(bars)
-                matrix[at : at + size, column] = values[column][self.warmup :]
+                matrix[at : at + size, column] = values[column][warmup:]
             for place, (column, lag) in enumerate(self._past, len(self.catalogue)):
-                matrix[at : at + size, place] = values[column][self.warmup - lag : len(bars.close) - lag]
+                matrix[at : at + size, place] = values[column][warmup - lag : len(bars.close) - lag]
             known = size - self.horizon
             if known > 0:
-                level = bars.log_close[self.warmup :]
+                level = bars.log_close[warmup:]
                 target[at : at + known] = level[self.horizon :] - level[: -self.horizon]
-            kept[at : at + size] = np.arange(start + self.warmup, end)
+            kept[at : at + size] = np.arange(start + warmup, end)
             at += size
         frame = pd.DataFrame(matrix, index=df.index[kept], columns=names, copy=False)
         frame.index.name = "open_time"
