@@ -56,8 +56,12 @@ def ratio(a: Values, b: Values, neutral: float = 0.0) -> Values:
     """a/b, `neutral` where b is zero."""
     if isinstance(b, float):
         return a / b if b > 0 else neutral
+    positive = b > 0
+    if positive.all():
+        # Many times quicker than a division here and there.
+        return a / b
     out = np.full(b.shape, neutral)
-    np.divide(a, b, out=out, where=b > 0)
+    np.divide(a, b, out=out, where=positive)
     return out
 
 

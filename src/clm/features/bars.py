@@ -65,9 +65,12 @@ class Bars:
 
     def __init__(self, opens: Stamps, columns: Sequence[Values]) -> None:
         """opens: nanoseconds since 1970, UTC. columns: as `CANDLE_COLUMNS`."""
-        self.opens = opens
+        self.opens, self.columns = opens, columns
         self.open, self.high, self.low, self.close, self.volume, self.quote, self.taker, self.trades = columns
+        #: The run these bars are a part of, and the place in it where they begin.
+        self.run, self.place = self, 0
         self._series: dict[SeriesOf, FloatArray] = {}
+        self._sums_of: dict[tuple[SeriesOf, ...], list[FloatArray]] = {}
         self._memory: dict[tuple[Any, ...], Values] = {}
 
     @classmethod
@@ -77,6 +80,12 @@ class Bars:
         return cls(
             opens, [np.ascontiguousarray(candles[name].to_numpy(dtype=np.float64)) for name in CANDLE_COLUMNS]
         )
+
+    def part(self, begin: int, end: int) -> Self:
+        """The bars from place `begin` to before `end`; what looks back further than `begin` is not to be had."""
+        made = type(self)(self.opens[begin:end], [column[begin:end] for column in self.columns])
+        made.run, made.place = self, begin
+        return made
 
     @cached_property
     def closes(self) -> Any:
@@ -149,15 +158,15 @@ class Bars:
 
     def mean(self, of: SeriesOf, n: int) -> Values:
         """Mean of the last n values."""
-        return self._remember((of, n), lambda: window_sum(self.series(of), n) / n)
+        return self._remember((of, n), lambda: self._sum((of,), n) / n)
 
     def mean_product(self, a: SeriesOf, b: SeriesOf, n: int) -> Values:
         """Mean of the last n products."""
-        return self._remember((a, b, n), lambda: window_sum(self.series(a) * self.series(b), n) / n)
+        return self._remember((a, b, n), lambda: self._sum((a, b), n) / n)
 
     def decayed(self, of: SeriesOf, decay: float, n: int) -> Values:
         """Σ decay^k x[t−k] / Σ decay^k over the last n values."""
-        return window_sum(self.series(of), n, decay) * ((1 - decay) / (1 - decay**n))
+        return window_sum([self.series(of)], n, decay) * ((1 - decay) / (1 - decay**n))
 
     def largest(self, of: SeriesOf, n: int) -> Values:
         """The greatest of the last n values."""
@@ -169,7 +178,11 @@ class Bars:
 
     def slope(self, n: int) -> Values:
         """Least-squares slope of the log price over n candles, per candle."""
-        return filled(talib.LINEARREG_SLOPE(self.series(level), n))
+        # TA-Lib drags its sums along from the run's first candle: of a part they would be others by a bit.
+        whole = self.run._remember(
+            ("slope", n), lambda: filled(talib.LINEARREG_SLOPE(self.run.series(level), n))
+        )
+        return whole[self.place : self.place + len(self.close)]
 
     def aroon(self, n: int) -> Values:
         """Aroon oscillator, within ±100."""
@@ -193,6 +206,14 @@ class Bars:
         """Standard deviation of the last n log returns about zero drift, at least `SIGMA_FLOOR`."""
         return self._remember(("std", n), lambda: sqrt(maximum(self.mean(SQUARED, n), SIGMA_FLOOR**2)))
 
+    def _sum(self, factors: tuple[SeriesOf, ...], n: int) -> FloatArray:
+        """Of the last n values of a series, or of a product of two."""
+        sums = self._sums_of.get(factors)
+        if sums is None:
+            first, *others = (self.series(of) for of in factors)
+            sums = self._sums_of[factors] = [first * others[0] if others else first]
+        return window_sum(sums, n)
+
     def _remember(self, key: tuple[Any, ...], make: Callable[[], Values]) -> Values:
         if key not in self._memory:
             self._memory[key] = make()
@@ -201,7 +222,7 @@ class Bars:
 
 def level(b: Bars) -> FloatArray:
     """The log price above the run's first: small numbers, of which sums lose no digits."""
-    above: FloatArray = b.log_close - b.log_close[0]
+    above: FloatArray = b.log_close - b.run.log_close[0]
     return above
 
 
@@ -218,26 +239,39 @@ def before(of: SeriesOf) -> SeriesOf:
 
 def filled(values: FloatArray) -> FloatArray:
     """TA-Lib's leading NaNs as zeros: a NaN fed to TA-Lib again would poison every later value."""
-    return np.nan_to_num(values, copy=False, nan=0.0)
+    np.copyto(values, 0.0, where=np.isnan(values))
+    return values
 
 
-def window_sum(values: FloatArray, n: int, decay: float = 1.0) -> FloatArray:
+def window_sum(sums: list[FloatArray], n: int, decay: float = 1.0) -> FloatArray:
     """Σ decay^k x[t−k] over the last n values, each window added up on its own.
 
-    Sums over 1, 2, 4, … values are made by doubling and joined as the binary digits of n say: log₂ n passes,
-    and rounding that depends on the window's own values only.
+    sums: the series, followed by what is known of its sums over 2, 4, … values; those needed are made by
+    doubling, added to the list, and joined as the binary digits of n say: log₂ n passes, and rounding that
+    depends on the window's own values only.
     """
-    total = np.zeros(len(values))
-    block, size, covered = values, 1, 0
-    while True:
+    length, covered = len(sums[0]), 0
+    total = np.zeros(length)
+    for power in range(n.bit_length()):
+        size = 1 << power
+        if power == len(sums):
+            sums.append(_doubled(sums[-1], size // 2, decay))
         if n & size:
-            total[covered:] += decay**covered * block[: len(values) - covered]
+            if covered >= length:
+                break
+            part = sums[power][: length - covered]
+            total[covered:] += part if decay == 1.0 else decay**covered * part
             covered += size
-        if covered == n or covered >= len(values):
-            return total
-        doubled = block.copy()
-        doubled[size:] += decay**size * block[:-size]
-        block, size = doubled, 2 * size
+    return total
+
+
+def _doubled(sums: FloatArray, size: int, decay: float) -> FloatArray:
+    """Sums over 2·size values, of sums over size values."""
+    doubled = np.empty_like(sums)
+    doubled[:size] = sums[:size]
+    earlier = sums[: max(0, len(sums) - size)]
+    np.add(sums[size:], earlier if decay == 1.0 else decay**size * earlier, out=doubled[size:])
+    return doubled
 
 
 def check(df: pd.DataFrame) -> None:

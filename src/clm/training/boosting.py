@@ -196,7 +196,7 @@ class XGBoostFamily:
             booster = xgb.train(settings, bins, num_boost_round=int(knobs["num_boost_round"]))
         except (xgb.core.XGBoostError, ValueError, MemoryError) as exc:
             raise TrainingFailed(f"xgboost: {exc}") from exc
-        splits = int(sum(booster.get_score(importance_type="weight").values()))
+        splits = len(booster.get_score(importance_type="weight"))
         _require_splits(self.name, splits, len(df), knobs)
         metadata = Metadata(self.name, names, {**knobs, "seed": seed})
         booster.set_attr(clm=metadata.to_json())

@@ -126,7 +126,7 @@ def _bins_key(model_type: str, df: pd.DataFrame, given: Mapping[str, Any]) -> st
     """What bins are made of: the features' names and values, and the parameters."""
     features = df.drop(columns=TARGET)
     digest = hashlib.sha256(repr((model_type, list(features.columns), sorted(given.items()))).encode())
-    digest.update(np.ascontiguousarray(features.to_numpy().T))
+    digest.update(np.ascontiguousarray(features.to_numpy().T).data)
     return digest.hexdigest()
 
 
