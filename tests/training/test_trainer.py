@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -59,10 +61,15 @@ def test_rows_with_other_labels_are_binned_once_and_the_models_are_the_same_to_t
 def test_a_cycle_bins_the_rows_of_the_evaluation_fit_and_the_canary_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rows, binned = feature_frame(2500), []
+    rows, trainer = feature_frame(2500), QuantumModelTrainer()
+    binned: list[int] = []
     bins = XGBoostFamily.bins
-    monkeypatch.setattr(XGBoostFamily, "bins", lambda *given: binned.append(len(given[1])) or bins(*given))
-    trainer = QuantumModelTrainer()
+
+    def counted(self: XGBoostFamily, df: pd.DataFrame, params: Mapping[str, Any]) -> Any:
+        binned.append(len(df))
+        return bins(self, df, params)
+
+    monkeypatch.setattr(XGBoostFamily, "bins", counted)
 
     for frame in (rows, shuffled_labels(rows, seed=1), rows.iloc[:-100]):
         trainer.train("xgboost", frame, {"min_data_in_leaf": 20})

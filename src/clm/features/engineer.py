@@ -18,7 +18,7 @@ from clm.features.newest import Window, newest_row
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 #: Rows computed at a time: so few that a block's arrays stay in the processor's caches, and what is taken
 #: besides the matrix does not grow with the history.
-_BLOCK = 5_000
+_BLOCK = 15_000
 #: A block's candles begin at a multiple of this place in their run: TA-Lib adds a window up in an order that
 #: repeats every so many candles (CCI, of 20 and of 72), and a value does not depend on its block by a bit.
 _ALIGNED = 360
