@@ -89,7 +89,7 @@ def _book(pages: _Pages, host: str, weight: int, budget: int, now: float) -> flo
 
 
 def _newest(page: dict[str, Any]) -> float:
-    return max([page.get("closed", 0.0), *(at for at, _ in page.get("booked", []))])
+    return float(max([page.get("closed", 0.0), *(at for at, _ in page.get("booked", []))]))
 
 
 def _changed(file: Path, change: Callable[[_Pages], float]) -> float:
@@ -100,7 +100,7 @@ def _changed(file: Path, change: Callable[[_Pages], float]) -> float:
             pages = json.loads(file.read_text())
         except (FileNotFoundError, ValueError):
             pages = {}
-        answer = change(pages)
+        answer: float = change(pages)
         raw = json.dumps(pages).encode()
         # In one piece over what was there, which ends with blanks where it was longer: never half of it.
         with file.open("r+b" if file.exists() else "xb", buffering=0) as opened:
