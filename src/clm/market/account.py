@@ -37,6 +37,7 @@ class Account:
 
     file: Path | None = None
     _alone: _Pages | None = field(default=None, repr=False)
+    _held: FileLock | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def book(self, host: str, weight: int, budget: int, now: float) -> float:
@@ -56,7 +57,11 @@ class Account:
         with self._lock:
             if self._alone is None:
                 try:
-                    return _changed(self.file or _of_this_user(), change)
+                    self.file = self.file or _of_this_user()
+                    self._held = self._held or FileLock(self.file.with_suffix(".lock"), poll_interval=0.001)
+                    # Its time-out is an OSError too.
+                    with self._held.acquire(timeout=_PATIENCE_SECONDS):
+                        return _changed(self.file, change)
                 except OSError as exc:
                     log.warning(
                         "weight_not_shared", error=str(exc), action="this process counts its own alone"
@@ -94,19 +99,17 @@ def _newest(page: dict[str, Any]) -> float:
 
 def _changed(file: Path, change: Callable[[_Pages], float]) -> float:
     """What `change` answers, having changed what is in the file. Raises OSError."""
-    # Its time-out is an OSError too.
-    with FileLock(file.with_suffix(".lock")).acquire(timeout=_PATIENCE_SECONDS, poll_interval=0.001):
-        try:
-            pages = json.loads(file.read_text())
-        except (FileNotFoundError, ValueError):
-            pages = {}
-        answer: float = change(pages)
-        raw = json.dumps(pages).encode()
-        # In one piece over what was there, which ends with blanks where it was longer: never half of it.
-        with file.open("r+b" if file.exists() else "xb", buffering=0) as opened:
-            size = opened.seek(0, os.SEEK_END)
-            opened.seek(0)
-            opened.write(raw.ljust(size))
+    try:
+        pages = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        pages = {}
+    answer: float = change(pages)
+    raw = json.dumps(pages).encode()
+    # In one piece over what was there, with blanks where that was longer: never half of it.
+    with file.open("r+b" if file.exists() else "xb", buffering=0) as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(0)
+        opened.write(raw.ljust(size))
     return answer
 
 
