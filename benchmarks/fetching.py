@@ -26,6 +26,7 @@ from benchmarks.asking import free_port, until_it_answers
 from benchmarks.peers import environment_with
 from clm.market.binance import BinanceDataClient
 from clm.market.pace import Pace
+from clm.telemetry import set_up_logging
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
@@ -152,6 +153,7 @@ def sustained(weight_limit: int) -> int:
 def _settle(_: int) -> None:
     import binance.client  # noqa: F401
 
+    set_up_logging("error")
     time.sleep(2)
 
 
