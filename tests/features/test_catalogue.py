@@ -73,6 +73,21 @@ def test_a_planted_look_ahead_is_found_by_that_very_check() -> None:
     assert found == ["centred_mean", "tomorrow", "z_score_over_all"]
 
 
+def test_a_long_history_is_computed_in_blocks_and_no_value_differs_by_a_bit() -> None:
+    candles = random_walk(33_000)
+    engineer = QuantumFeatureEngineer(past={"cci_72": 3, "slope_168": 40})
+
+    made = engineer.transform(candles)
+
+    whole, wrong = Bars.of(candles), []
+    for feature in ADVANCED:
+        values = feature.function(whole).astype(np.float32)
+        if not np.array_equal(made[feature.name].to_numpy(), values[engineer.warmup :]):
+            wrong.append(feature.name)
+    assert wrong == []
+    assert np.array_equal(made["slope_168@39"].to_numpy()[39:], made["slope_168"].to_numpy()[:-39])
+
+
 def test_no_feature_looks_back_further_than_it_says() -> None:
     """Everything older than a feature's look-back is replaced; its value stays the same to 1e-6."""
     candles = real_candles(start="2024-03-01", end="2024-04-15")

@@ -26,8 +26,10 @@ from clm.core.errors import (
 )
 from clm.exchange.faults import FaultPlan
 from clm.exchange.server import ExchangeServer
+from clm.market.account import Account
 from clm.market.binance import BinanceDataClient
 from clm.market.pace import Pace
+from clm.market.store import CandleStore
 from clm.market.vendor import TRANSLATED, translate
 from tests.support.exchange import NOW, QUICK, market_of, serving, walk_market
 
@@ -160,11 +162,13 @@ class TestTheStore:
             _client(server, tmp_path).load_training_data(START, NOW)
         server.set_faults("")
         before = len(server.requests)
+        ((_, known),) = CandleStore(tmp_path).coverage(Series("BTCUSDT", "1h")).spans
 
         _same(_client(server, tmp_path).load_training_data(START, NOW), CLOSED)
 
         asked = [seen.params for seen in server.requests[before:] if seen.path.endswith("klines")]
-        assert len(asked) == 3
+        # The newest three are looked at again.
+        assert min(int(params["startTime"]) for params in asked) == known - 3 * 3_600_000
 
     def test_a_damaged_file_is_fetched_again(self, server: ExchangeServer, tmp_path: Path) -> None:
         client = _client(server, tmp_path)
@@ -211,16 +215,39 @@ class TestTroubleThatPasses:
 
         assert (pd.Timestamp.now() - began).total_seconds() >= 1
 
-    def test_the_weight_budget_is_kept_by_waiting_for_the_next_minute(
+    def test_the_weight_budget_is_kept_by_waiting_until_a_minute_has_passed(
         self, server: ExchangeServer, tmp_path: Path
     ) -> None:
+        now = [125.0]
         slept: list[float] = []
-        pace = Pace(weight_budget=6, sleep=slept.append, wall=lambda: 125.0)
 
+        def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            now[0] += seconds
+
+        pace = Pace(
+            weight_budget=7, account=Account(tmp_path / "weight.json"), sleep=sleep, wall=lambda: now[0]
+        )
+
+        # The time and five pages: 11 units of weight.
         _client(server, tmp_path, pace=pace).load_training_data(START, NOW)
 
-        assert slept
-        assert set(slept) == {55.0}
+        assert sum(slept) == pytest.approx(60.25)
+
+    def test_an_exchange_that_counts_more_than_we_do_is_left_alone_until_its_minute_is_over(
+        self, server: ExchangeServer, tmp_path: Path
+    ) -> None:
+        for _ in range(30):
+            requests.get(f"{server.url}/api/v3/ping", timeout=5)
+        impatient = Pace(
+            weight_budget=20, longest_wait=1, account=Account(tmp_path / "weight.json"), wall=lambda: 125.0
+        )
+
+        with pytest.raises(RateLimited, match="weight of this minute") as limited:
+            _client(server, tmp_path, pace=impatient).load_recent_data(3)
+
+        assert limited.value.retry_after == 55
+        assert _klines(server) == 0
 
     def test_all_at_once_by_chance(self, server: ExchangeServer, tmp_path: Path) -> None:
         server.set_faults(FaultPlan.parse("500:0.2,cut:0.1,empty:0.1,duplicate:0.1", seed=3))

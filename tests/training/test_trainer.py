@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from clm.core import scoring
+from clm.core.certificate import shuffled_labels
 from clm.core.domain import FloatArray
 from clm.core.errors import TrainingFailed
+from clm.training.boosting import XGBoostFamily
 from clm.training.trainer import QuantumModelTrainer
 from tests.support.frames import feature_frame
 from tests.support.versions import small_model
@@ -36,3 +40,38 @@ class _Breaking:
 def test_a_model_that_breaks_down_forecasting_never_looks_like_a_forecast() -> None:
     with pytest.raises(TrainingFailed, match="candidate broke down: ZeroDivisionError: by nothing"):
         scoring.forecasts(_Breaking(), feature_frame(300), "candidate")
+
+
+@pytest.mark.parametrize("family", ["xgboost", "lightgbm"])
+def test_rows_with_other_labels_are_binned_once_and_the_models_are_the_same_to_the_bit(family: str) -> None:
+    rows = feature_frame(2500)
+    shuffled, longer = shuffled_labels(rows, seed=1), feature_frame(2600)
+    small = {"min_data_in_leaf": 20}
+    trainer = QuantumModelTrainer()
+
+    together = [trainer.train(family, frame, small).to_bytes() for frame in (rows, shuffled, longer, rows)]
+
+    apart = [
+        QuantumModelTrainer().train(family, frame, small).to_bytes() for frame in (rows, shuffled, longer)
+    ]
+    assert together == [*apart, apart[0]]
+    assert len(set(apart)) == 3
+
+
+def test_a_cycle_bins_the_rows_of_the_evaluation_fit_and_the_canary_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, trainer = feature_frame(2500), QuantumModelTrainer()
+    binned: list[int] = []
+    bins = XGBoostFamily.bins
+
+    def counted(self: XGBoostFamily, df: pd.DataFrame, params: Mapping[str, Any]) -> Any:
+        binned.append(len(df))
+        return bins(self, df, params)
+
+    monkeypatch.setattr(XGBoostFamily, "bins", counted)
+
+    for frame in (rows, shuffled_labels(rows, seed=1), rows.iloc[:-100]):
+        trainer.train("xgboost", frame, {"min_data_in_leaf": 20})
+
+    assert binned == [2500, 2400]

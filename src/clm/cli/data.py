@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -18,13 +22,15 @@ def import_dumps(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Read Binance's public dump files into the candle store."""
+    """Read Binance's public dump files into the candle store, series side by side."""
     from clm.market.dumps import import_candles
     from clm.market.store import CandleStore
     from clm.settings import Settings
 
-    store = CandleStore(Settings.load().data_dir)
-    imported = import_candles(path, store, mend=repair)
+    settings = Settings.load()
+    store = CandleStore(settings.data_dir)
+    with _processes(path, settings.processes) as executor:
+        imported = import_candles(path, store, mend=repair, executor=executor)
     if as_json:
         return print_json(
             [
@@ -48,3 +54,28 @@ def import_dumps(
         for line in report.dropped:
             typer.echo(f"  left out  {line}")
     return typer.echo(f"stored in {store.root}")
+
+
+#: Processes take a second or two to begin: so many bytes of files are read here meanwhile.
+_MANY_BYTES = 16_000_000
+
+
+@contextmanager
+def _processes(path: Path, most: int) -> Iterator[Executor | None]:
+    """Processes to read a folder of many files with; None where it is read before they have begun."""
+    from clm.jobs.pool import cores
+
+    processes = most or cores()
+    if processes == 1 or not path.is_dir() or _size(path) < _MANY_BYTES:
+        yield None
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as executor:
+        yield executor
+
+
+def _size(folder: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    except OSError:
+        # Whoever reads it says what is wrong with it.
+        return 0

@@ -33,10 +33,21 @@ Adapters map their vendor's errors to these (`raise … from exc`); the API maps
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class ClmError(Exception):
     """Root of the tree. `str(error)` is a sentence fit to be shown to a user."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors come from other processes too, whatever their constructors want.
+        return _again, (type(self), str(self), self.__dict__)
+
+
+def _again(kind: type[ClmError], message: str, said: dict[str, Any]) -> ClmError:
+    error = kind.__new__(kind, message)
+    error.__dict__.update(said)
+    return error
 
 
 class TransientError(ClmError):

@@ -204,6 +204,25 @@ class PastFamily(ModelFamily, Protocol):
 
 
 @runtime_checkable
+class BinningFamily(ModelFamily, Protocol):
+    """A family that sorts the rows' features into bins before it looks at their labels. Optional.
+
+    Rows that are trained on twice, the second time with shuffled labels, are then sorted once.
+    """
+
+    def bins(self, df: pd.DataFrame, params: Mapping[str, Any]) -> Any:
+        """What `train_binned` begins with, whatever the labels: of features and parameters alone.
+
+        Raises as `train`.
+        """
+        ...
+
+    def train_binned(self, bins: Any, df: pd.DataFrame, params: Mapping[str, Any], seed: int) -> TrainedModel:
+        """As `train`, to the last bit; `bins`: of the same features and parameters."""
+        ...
+
+
+@runtime_checkable
 class Training(Protocol):
     """Trains by model type."""
 

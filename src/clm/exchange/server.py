@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -33,8 +34,11 @@ class ExchangeServer:
         weight_limit: int = 6000,
         host: str = "127.0.0.1",
         port: int = 0,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        self.exchange = Exchange(market, clock, faults=faults, latency=latency, weight_limit=weight_limit)
+        self.exchange = Exchange(
+            market, clock, faults=faults, latency=latency, weight_limit=weight_limit, wall=wall
+        )
         self.clock = clock
         self._socket = _listen(host, port)
         config = uvicorn.Config(

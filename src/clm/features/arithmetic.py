@@ -49,13 +49,16 @@ def where(condition: Any, a: Values, b: Values) -> Values:
     """`a` where the condition holds, else `b`."""
     if isinstance(condition, bool):
         return a if condition else b
-    return np.where(condition, a, b)
+    return a if condition.all() else np.where(condition, a, b)
 
 
 def ratio(a: Values, b: Values, neutral: float = 0.0) -> Values:
     """a/b, `neutral` where b is zero."""
     if isinstance(b, float):
         return a / b if b > 0 else neutral
+    if b.min(initial=1.0) > 0:
+        # Many times quicker than a division here and there.
+        return a / b
     out = np.full(b.shape, neutral)
     np.divide(a, b, out=out, where=b > 0)
     return out

@@ -9,7 +9,10 @@ yet, are placeholders; the engineer cuts them off by each feature's look-back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from math import pi
+from math import sqrt as root
 from operator import attrgetter
 from typing import Any, Self
 
@@ -65,9 +68,12 @@ class Bars:
 
     def __init__(self, opens: Stamps, columns: Sequence[Values]) -> None:
         """opens: nanoseconds since 1970, UTC. columns: as `CANDLE_COLUMNS`."""
-        self.opens = opens
+        self.opens, self.columns = opens, columns
         self.open, self.high, self.low, self.close, self.volume, self.quote, self.taker, self.trades = columns
+        #: The run these bars are a part of, and the place in it where they begin.
+        self.run, self.place = self, 0
         self._series: dict[SeriesOf, FloatArray] = {}
+        self._sums_of: dict[tuple[SeriesOf, ...], list[FloatArray]] = {}
         self._memory: dict[tuple[Any, ...], Values] = {}
 
     @classmethod
@@ -78,11 +84,21 @@ class Bars:
             opens, [np.ascontiguousarray(candles[name].to_numpy(dtype=np.float64)) for name in CANDLE_COLUMNS]
         )
 
+    def part(self, begin: int, end: int) -> Self:
+        """The bars from place `begin` to before `end`, for what looks back no further than `begin`."""
+        made = type(self)(self.opens[begin:end], [column[begin:end] for column in self.columns])
+        made.run, made.place = self, begin
+        return made
+
     @cached_property
     def closes(self) -> Any:
         """When each candle closes: nanoseconds."""
         step = self.opens[1] - self.opens[0] if len(self.opens) > 1 else 0
         return self.opens + step
+
+    def phase(self, period: int) -> Values:
+        """Of each candle's close within a period of so many nanoseconds, in radians."""
+        return self._remember(("phase", period), lambda: (self.closes % period) * (2 * pi / period))
 
     @cached_property
     def log_close(self) -> Values:
@@ -118,6 +134,10 @@ class Bars:
         """EWMA volatility of log returns, per candle, at least `SIGMA_FLOOR`."""
         return sqrt(maximum(self.decayed(SQUARED, SIGMA_DECAY, SIGMA_WINDOW), SIGMA_FLOOR**2))
 
+    def spread(self, n: int) -> Values:
+        """Volatility over n candles."""
+        return self._remember(("spread", n), lambda: self.sigma * root(n))
+
     @cached_property
     def taker_share(self) -> Values:
         """Bought by takers ÷ volume, minus one half; 0 without volume."""
@@ -144,20 +164,28 @@ class Bars:
     def change(self, k: int) -> Values:
         """Log return over the last k candles; 0 for the first k."""
         out = np.zeros(len(self.close))
-        out[k:] = self.log_close[k:] - self.log_close[:-k]
+        np.subtract(self.log_close[k:], self.log_close[:-k], out=out[k:])
         return out
 
     def mean(self, of: SeriesOf, n: int) -> Values:
         """Mean of the last n values."""
-        return self._remember((of, n), lambda: window_sum(self.series(of), n) / n)
+        if isinstance(of, Before):
+            return self._remember((of, n), lambda: later(self.mean(of.of, n)))
+        return self._remember((of, n), lambda: self._mean((of,), n))
 
     def mean_product(self, a: SeriesOf, b: SeriesOf, n: int) -> Values:
         """Mean of the last n products."""
-        return self._remember((a, b, n), lambda: window_sum(self.series(a) * self.series(b), n) / n)
+        if a is b and a in (RETURN, SIZE):
+            return self.mean(SQUARED, n)
+        if isinstance(a, Before) and isinstance(b, Before):
+            return self._remember((a, b, n), lambda: later(self.mean_product(a.of, b.of, n)))
+        return self._remember((a, b, n), lambda: self._mean((a, b), n))
 
     def decayed(self, of: SeriesOf, decay: float, n: int) -> Values:
         """Σ decay^k x[t−k] / Σ decay^k over the last n values."""
-        return window_sum(self.series(of), n, decay) * ((1 - decay) / (1 - decay**n))
+        total = window_sum([self.series(of)], n, decay)
+        total *= (1 - decay) / (1 - decay**n)
+        return total
 
     def largest(self, of: SeriesOf, n: int) -> Values:
         """The greatest of the last n values."""
@@ -169,7 +197,11 @@ class Bars:
 
     def slope(self, n: int) -> Values:
         """Least-squares slope of the log price over n candles, per candle."""
-        return filled(talib.LINEARREG_SLOPE(self.series(level), n))
+        # TA-Lib drags its sums along from the run's first candle: of a part they would be others by a bit.
+        whole = self.run._remember(
+            ("slope", n), lambda: filled(talib.LINEARREG_SLOPE(self.run.series(level), n))
+        )
+        return whole[self.place : self.place + len(self.close)]
 
     def aroon(self, n: int) -> Values:
         """Aroon oscillator, within ±100."""
@@ -193,6 +225,16 @@ class Bars:
         """Standard deviation of the last n log returns about zero drift, at least `SIGMA_FLOOR`."""
         return self._remember(("std", n), lambda: sqrt(maximum(self.mean(SQUARED, n), SIGMA_FLOOR**2)))
 
+    def _mean(self, factors: tuple[SeriesOf, ...], n: int) -> FloatArray:
+        """Of the last n values of a series, or of a product of two."""
+        sums = self._sums_of.get(factors)
+        if sums is None:
+            first, *others = (self.series(of) for of in factors)
+            sums = self._sums_of[factors] = [first * others[0] if others else first]
+        total = window_sum(sums, n)
+        total /= n
+        return total
+
     def _remember(self, key: tuple[Any, ...], make: Callable[[], Values]) -> Values:
         if key not in self._memory:
             self._memory[key] = make()
@@ -201,7 +243,7 @@ class Bars:
 
 def level(b: Bars) -> FloatArray:
     """The log price above the run's first: small numbers, of which sums lose no digits."""
-    above: FloatArray = b.log_close - b.log_close[0]
+    above: FloatArray = b.log_close - b.run.log_close[0]
     return above
 
 
@@ -211,33 +253,66 @@ def typical(b: Bars) -> FloatArray:
     return price
 
 
-def before(of: SeriesOf) -> SeriesOf:
+@dataclass(frozen=True, slots=True)
+class Before:
     """Each candle's predecessor's value; 0 for the first."""
-    return lambda b: b.ago(of, 1)
+
+    of: SeriesOf
+
+    def __call__(self, b: Bars) -> FloatArray:
+        return later(b.series(self.of))
+
+
+def later(values: FloatArray) -> FloatArray:
+    """Each value one candle later; 0 for the first."""
+    out = np.zeros(len(values))
+    out[1:] = values[:-1]
+    return out
 
 
 def filled(values: FloatArray) -> FloatArray:
     """TA-Lib's leading NaNs as zeros: a NaN fed to TA-Lib again would poison every later value."""
-    return np.nan_to_num(values, copy=False, nan=0.0)
+    np.copyto(values, 0.0, where=np.isnan(values))
+    return values
 
 
-def window_sum(values: FloatArray, n: int, decay: float = 1.0) -> FloatArray:
+def window_sum(sums: list[FloatArray], n: int, decay: float = 1.0) -> FloatArray:
     """Σ decay^k x[t−k] over the last n values, each window added up on its own.
 
-    Sums over 1, 2, 4, … values are made by doubling and joined as the binary digits of n say: log₂ n passes,
-    and rounding that depends on the window's own values only.
+    sums: the series, followed by what is known of its sums over 2, 4, … values; those needed are made by
+    doubling, added to the list, and joined as the binary digits of n say: log₂ n passes, and rounding that
+    depends on the window's own values only.
     """
-    total = np.zeros(len(values))
-    block, size, covered = values, 1, 0
-    while True:
+    length, covered = len(sums[0]), 0
+    total = sums[0]
+    for power in range(n.bit_length()):
+        size = 1 << power
+        if power == len(sums):
+            sums.append(_doubled(sums[-1], size // 2, decay))
         if n & size:
-            total[covered:] += decay**covered * block[: len(values) - covered]
+            if covered >= length:
+                break
+            if covered == 0:
+                # A copy without negative zeros, which would show in the bits of what is made of it.
+                total = sums[power] + 0.0
+            else:
+                part = sums[power][: length - covered]
+                total[covered:] += part if decay == 1.0 else decay**covered * part
             covered += size
-        if covered == n or covered >= len(values):
-            return total
-        doubled = block.copy()
-        doubled[size:] += decay**size * block[:-size]
-        block, size = doubled, 2 * size
+    return total
+
+
+def _doubled(sums: FloatArray, size: int, decay: float) -> FloatArray:
+    """Sums over 2·size values, of sums over size values."""
+    doubled = np.empty_like(sums)
+    doubled[:size] = sums[:size]
+    earlier = sums[: max(0, len(sums) - size)]
+    if decay == 1.0:
+        np.add(sums[size:], earlier, out=doubled[size:])
+    else:
+        np.multiply(earlier, decay**size, out=doubled[size:])
+        doubled[size:] += sums[size:]
+    return doubled
 
 
 def check(df: pd.DataFrame) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import sqrt as root
-
 from clm.core.domain import FloatArray
 from clm.features.arithmetic import Values, clip, log, log_ratio, maximum, ratio, sqrt, where
 from clm.features.bars import (
@@ -81,7 +79,7 @@ def _above_vwap(n: int) -> Feature:
         volume, paid = b.mean(VOLUME, n), b.mean(QUOTE, n)
         traded = (volume > 0) & (paid > 0)
         vwap = where(traded, paid / where(traded, volume, 1.0), b.close)
-        return (b.log_close - log(vwap)) / (b.sigma * root(n))
+        return (b.log_close - log(vwap)) / b.spread(n)
 
     return Feature(f"above_vwap_{n}", "flow", scaled(n), above)
 

@@ -14,7 +14,7 @@ from clm.features.feature import Feature, scaled
 
 def _return(k: int) -> Feature:
     basic = k in (1, 3, 6, 12, 24)
-    return Feature(f"return_{k}", "returns", scaled(k), lambda b: b.change(k) / (b.sigma * sqrt(k)), basic)
+    return Feature(f"return_{k}", "returns", scaled(k), lambda b: b.change(k) / b.spread(k), basic)
 
 
 def _lagged(lag: int) -> Feature:
@@ -27,14 +27,14 @@ def _lagged(lag: int) -> Feature:
 def _above_sma(n: int) -> Feature:
     return Feature(
         f"above_sma_{n}", "trend", scaled(n),
-        lambda b: (b.log_close - b.mean(LOG_CLOSE, n)) / (b.sigma * sqrt(n)), basic=n == 24,
+        lambda b: (b.log_close - b.mean(LOG_CLOSE, n)) / b.spread(n), basic=n == 24,
     )  # fmt: skip
 
 
 def _sma_cross(fast: int, slow: int) -> Feature:
     return Feature(
         f"sma_cross_{fast}_{slow}", "trend", scaled(slow),
-        lambda b: (b.mean(LOG_CLOSE, fast) - b.mean(LOG_CLOSE, slow)) / (b.sigma * sqrt(slow)),
+        lambda b: (b.mean(LOG_CLOSE, fast) - b.mean(LOG_CLOSE, slow)) / b.spread(slow),
     )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def _macd(fast: int, slow: int) -> Feature:
 
     def macd(b: Bars) -> Values:
         gap = b.decayed(level, 1 - 2 / (fast + 1), window) - b.decayed(level, 1 - 2 / (slow + 1), window)
-        return gap / (b.sigma * sqrt(slow))
+        return gap / b.spread(slow)
 
     return Feature(f"macd_{fast}_{slow}", "trend", scaled(window), macd, basic=(fast, slow) == (12, 26))
 
@@ -125,14 +125,14 @@ def _range_position(n: int) -> Feature:
 def _from_high(n: int) -> Feature:
     return Feature(
         f"below_high_{n}", "momentum", scaled(n),
-        lambda b: (b.log_close - log(maximum(b.largest(HIGH, n), b.close))) / (b.sigma * sqrt(n)),
+        lambda b: (b.log_close - log(maximum(b.largest(HIGH, n), b.close))) / b.spread(n),
     )  # fmt: skip
 
 
 def _from_low(n: int) -> Feature:
     def above(b: Bars) -> Values:
         low = b.smallest(LOW, n)
-        return (b.log_close - log(where(low > 0, low, b.close))) / (b.sigma * sqrt(n))
+        return (b.log_close - log(where(low > 0, low, b.close))) / b.spread(n)
 
     return Feature(f"above_low_{n}", "momentum", scaled(n), above)
 

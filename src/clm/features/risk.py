@@ -17,11 +17,11 @@ from clm.features.bars import (
     SIZE,
     SQUARED,
     Bars,
-    before,
+    Before,
 )
 from clm.features.feature import Feature, scaled
 
-_RETURN_BEFORE, _SIZE_BEFORE = before(RETURN), before(SIZE)
+_RETURN_BEFORE, _SIZE_BEFORE = Before(RETURN), Before(SIZE)
 
 
 def _volatility(n: int) -> Feature:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import pi
 
 from clm.features.arithmetic import Values, cos, log, log_ratio, maximum, minimum, ratio, sin
 from clm.features.bars import LOG_RANGE, TAKER_SHARE, TRADES, VOLUME, Bars, SeriesOf
@@ -37,7 +36,7 @@ def _smoothed(name: str, n: int, of: SeriesOf) -> Feature:
 def _calendar(name: str, period: int, wave: Callable[[Values], Values]) -> Feature:
     """Phase of the candle's close within a day or a week (UTC)."""
     return Feature(
-        name, "calendar", 0, lambda b: wave((b.closes % period) * (2 * pi / period)),
+        name, "calendar", 0, lambda b: wave(b.phase(period)),
         basic=period != _DAY // 2,
     )  # fmt: skip
 

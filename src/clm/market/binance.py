@@ -40,6 +40,8 @@ _LANES, _FEW_PAGES = 16, 4
 #: Newest stored candles that are read again with each look at the tail: the exchange revises them.
 _REVISED = 3
 _CONNECT_AND_READ_SECONDS = (5, 20)
+#: Request weight of what is asked.
+_WEIGHTS = {"get_server_time": 1, "get_klines": 2}
 #: Nanoseconds since 1970 end in 2262; no exchange lives later.
 _LATEST_MS = 2**63 // 10**6
 
@@ -262,9 +264,10 @@ class BinanceDataClient:
         for attempt in self._pace.retries():
             with attempt:
                 client = self._client()
+                self._pace.before(self.base_url, _WEIGHTS[method])
                 try:
                     answer = getattr(client, method)(**params)
-                    self._pace.after(client.response.headers)
+                    self._pace.after(self.base_url, client.response.headers)
                 except TRANSLATED as exc:
                     raise translate(exc, self.series, self.base_url) from exc
                 return check(answer)

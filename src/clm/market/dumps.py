@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 
 from clm.core.domain import Series
 from clm.core.dumps import ALLOWED, parse_candles, series_of
-from clm.core.errors import BadInput, InvalidCandles, StorageFailed
+from clm.core.errors import BadInput, ClmError, InvalidCandles, StorageFailed
 from clm.market.candles import CandleReport, repair, validate
 from clm.market.store import CandleStore
 
@@ -25,17 +26,37 @@ class Imported:
     report: CandleReport
 
 
-def import_candles(path: Path, store: CandleStore, *, mend: bool = False) -> list[Imported]:
+def import_candles(
+    path: Path, store: CandleStore, *, mend: bool = False, executor: Executor | None = None
+) -> list[Imported]:
     """Reads a file, or every candle file below a folder, and merges it into the store.
 
     mend: leave out rows that break the rules and name them in the report; otherwise such a row refuses the
-    whole series and nothing of it is stored. The span of each file counts as known, gaps included. Raises
-    BadInput, InvalidCandles, StorageFailed.
+    whole series and nothing of it is stored. The span of each file counts as known, gaps included. executor:
+    where series are taken in, each apart from the others; None: here, one after the other. Whatever is wrong
+    with one of them, the others are taken in; then the first error is raised: BadInput, InvalidCandles,
+    StorageFailed.
     """
-    gathered: dict[Series, list[tuple[Path, pd.DataFrame]]] = {}
+    files: dict[Series, list[Path]] = {}
     for file, series in _named(path):
-        gathered.setdefault(series, []).append((file, _read(file)))
-    return [_take_in(series, parts, store, mend) for series, parts in gathered.items()]
+        files.setdefault(series, []).append(file)
+    each = [(series, named, store, mend) for series, named in files.items()]
+    if executor is None or len(each) == 1:
+        done = [_tried(*given) for given in each]
+    else:
+        begun = [executor.submit(_tried, *given) for given in each]
+        done = [future.result() for future in begun]
+    for error in done:
+        if isinstance(error, ClmError):
+            raise error
+    return [imported for imported in done if isinstance(imported, Imported)]
+
+
+def _tried(series: Series, files: list[Path], store: CandleStore, mend: bool) -> Imported | ClmError:
+    try:
+        return _take_in(series, [(file, _read(file)) for file in files], store, mend)
+    except ClmError as error:
+        return error
 
 
 def _take_in(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import stamina
 import structlog
 
 from clm.core.errors import ExchangeBanned, ExchangeUnavailable, InvalidCandles, RateLimited
+from clm.market.account import Account
 
 log = structlog.get_logger()
 _HEADER = "x-mbx-used-weight-1m"
@@ -19,14 +21,16 @@ _HEADER = "x-mbx-used-weight-1m"
 class Pace:
     """weight_budget: request weight we allow ourselves a minute (Binance allows 6,000 an address).
 
-    attempts, first_wait: tries and seconds before the second; each wait doubles. longest_wait: seconds we are
-    willing to be told to wait; a longer Retry-After is raised as RateLimited.
+    account: where it is booked, by all processes that share it. attempts, first_wait: tries and seconds
+    before the second; each wait doubles. longest_wait: seconds we are willing to wait for leave; what takes
+    longer is raised as RateLimited.
     """
 
     weight_budget: int = 5500
     attempts: int = 5
     first_wait: float = 0.5
     longest_wait: float = 65.0
+    account: Account = field(default_factory=Account, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     wall: Callable[[], float] = field(default=time.time, repr=False)
 
@@ -35,13 +39,24 @@ class Pace:
         """For who waits in front of a screen: two tries within a second, and no waiting out a rate limit."""
         return cls(attempts=2, first_wait=0.2, longest_wait=1.0)
 
-    def after(self, headers: Mapping[str, str]) -> None:
-        """Waits for the next minute when this minute's weight is nearly used up."""
+    def before(self, url: str, weight: int) -> None:
+        """Books a request's weight, once it is free. Raises RateLimited where that would take too long."""
+        host = urlsplit(url).netloc
+        while (wait := self.account.book(host, weight, self.weight_budget, self.wall())) > 0:
+            if wait > self.longest_wait:
+                raise RateLimited(f"the request weight of this minute for {host} is used up", wait)
+            log.debug("weight_budget_reached", host=host, waiting_seconds=round(wait, 1))
+            self.sleep(wait)
+
+    def after(self, url: str, headers: Mapping[str, str]) -> None:
+        """Lets nobody ask before the next minute where the exchange counts as much as our budget.
+
+        It counts by address, and others may share ours: other users, other machines, other programs.
+        """
         used = headers.get(_HEADER, "")
         if used.isdecimal() and len(used) < 10 and int(used) >= self.weight_budget:
-            rest = 60 - self.wall() % 60
-            log.info("weight_budget_reached", used=int(used), waiting_seconds=round(rest, 1))
-            self.sleep(rest)
+            now = self.wall()
+            self.account.close(urlsplit(url).netloc, now + 60 - now % 60)
 
     def retries(self) -> Iterable[stamina.Attempt]:
         """Tries, for as long as another one may help."""

@@ -122,7 +122,8 @@ class CandleStore:
         """
         with self._writing(series) as folder:
             if len(candles):
-                months = pd.DatetimeIndex(candles.index).strftime("%Y-%m")
+                opens = pd.DatetimeIndex(candles.index).as_unit("ms").asi8
+                months = opens.astype("datetime64[ms]").astype("datetime64[M]").astype(str)
                 for month, part in candles.groupby(months, sort=True):
                     self._merge_month(series, folder, str(month), part)
             before = self.coverage(series)

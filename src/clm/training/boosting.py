@@ -171,6 +171,23 @@ class XGBoostFamily:
     table = KnobTable(name, _COMMON, _PRESETS)
 
     def train(self, df: pd.DataFrame, params: Mapping[str, Any], seed: int) -> XGBoostModel:
+        return self.train_binned(self.bins(df, params), df, params, seed)
+
+    def bins(self, df: pd.DataFrame, params: Mapping[str, Any]) -> xgb.DMatrix:
+        """See `BinningFamily`."""
+        knobs = self.table.resolve(params)
+        try:
+            return xgb.QuantileDMatrix(
+                feature_matrix(df, feature_columns(df.columns)), max_bin=int(knobs["max_bin"]),
+                nthread=knobs["num_threads"],
+            )  # fmt: skip
+        except (xgb.core.XGBoostError, ValueError, MemoryError) as exc:
+            raise TrainingFailed(f"xgboost: {exc}") from exc
+
+    def train_binned(
+        self, bins: xgb.DMatrix, df: pd.DataFrame, params: Mapping[str, Any], seed: int
+    ) -> XGBoostModel:
+        """See `BinningFamily`."""
         knobs = self.table.resolve(params)
         names = tuple(feature_columns(df.columns))
         label = training_target(df, knobs)
@@ -186,13 +203,11 @@ class XGBoostFamily:
             "base_score": 0.0,
         }  # fmt: skip
         try:
-            data = xgb.QuantileDMatrix(
-                feature_matrix(df, names), label, max_bin=int(knobs["max_bin"]), nthread=knobs["num_threads"]
-            )
-            booster = xgb.train(settings, data, num_boost_round=int(knobs["num_boost_round"]))
+            bins.set_label(label)
+            booster = xgb.train(settings, bins, num_boost_round=int(knobs["num_boost_round"]))
         except (xgb.core.XGBoostError, ValueError, MemoryError) as exc:
             raise TrainingFailed(f"xgboost: {exc}") from exc
-        splits = sum(1 for tree in booster.get_dump() if "yes=" in tree)
+        splits = len(booster.get_score(importance_type="weight"))
         _require_splits(self.name, splits, len(df), knobs)
         metadata = Metadata(self.name, names, {**knobs, "seed": seed})
         booster.set_attr(clm=metadata.to_json())
@@ -221,6 +236,16 @@ class LightGBMFamily:
     table = KnobTable(name, _COMMON, _PRESETS)
 
     def train(self, df: pd.DataFrame, params: Mapping[str, Any], seed: int) -> LightGBMModel:
+        return self.train_binned(self.bins(df, params), df, params, seed)
+
+    def bins(self, df: pd.DataFrame, params: Mapping[str, Any]) -> lgb.Dataset:
+        """See `BinningFamily`. They are made with the first training, which knows all it wants of them."""
+        return lgb.Dataset(feature_matrix(df, feature_columns(df.columns)), params={"verbosity": -1})
+
+    def train_binned(
+        self, bins: lgb.Dataset, df: pd.DataFrame, params: Mapping[str, Any], seed: int
+    ) -> LightGBMModel:
+        """See `BinningFamily`."""
         knobs = self.table.resolve(params)
         names = tuple(feature_columns(df.columns))
         label = training_target(df, knobs)
@@ -236,11 +261,11 @@ class LightGBMFamily:
             "num_threads": knobs["num_threads"],
         }  # fmt: skip
         try:
-            data = lgb.Dataset(feature_matrix(df, names), label, params={"verbosity": -1})
-            booster = lgb.train(settings, data, num_boost_round=int(knobs["num_boost_round"]))
+            bins.set_label(label)
+            booster = lgb.train(settings, bins, num_boost_round=int(knobs["num_boost_round"]))
         except (lgb.basic.LightGBMError, ValueError, MemoryError) as exc:
             raise TrainingFailed(f"lightgbm: {exc}") from exc
-        splits = sum(1 for tree in booster.dump_model()["tree_info"] if tree["num_leaves"] > 1)
+        splits = int(booster.feature_importance("split").sum())
         _require_splits(self.name, splits, len(df), knobs)
         return LightGBMModel(booster, Metadata(self.name, names, {**knobs, "seed": seed}))
 

@@ -14,7 +14,7 @@ import pandas as pd
 from clm.core.domain import TARGET, ModelType, feature_columns, is_past
 from clm.core.errors import BadInput, ClmError, InsufficientData, TrainingFailed
 from clm.core.plugins import model_family
-from clm.core.protocols import ModelFamily, PastFamily, TrainedModel
+from clm.core.protocols import BinningFamily, ModelFamily, PastFamily, TrainedModel
 from clm.core.timeline import MIN_ROWS
 
 
@@ -30,6 +30,9 @@ class QuantumModelTrainer:
         self.seed = seed
         self._pool: ThreadPoolExecutor | None = None
         self._begun: dict[tuple[str, str], Future[TrainedModel]] = {}
+        #: The last bins, by what they were made of: those of the evaluation fit serve its canary. The refit
+        #: has more rows and bins of its own; shared, they would tell the evaluation fit of later hours.
+        self._bins: dict[str, Any] = {}
 
     def train(
         self, model_type: str, df: pd.DataFrame, params: Mapping[str, Any] | None = None
@@ -55,7 +58,16 @@ class QuantumModelTrainer:
                 f"{model_type}: {len(rows)} rows to train on; at least {MIN_ROWS} are needed"
             )
         try:
-            return family.train(rows, given, self.seed)
+            if not isinstance(family, BinningFamily):
+                return family.train(rows, given, self.seed)
+            key = _bins_key(model_type, rows, given)
+            # Taken out while they are in use: two threads cannot label the same.
+            bins = self._bins.pop(key, None)
+            if bins is None:
+                bins = family.bins(rows, given)
+            model = family.train_binned(bins, rows, given, self.seed)
+            self._bins = {key: bins}
+            return model
         except ClmError:
             raise
         except Exception as exc:
@@ -80,6 +92,7 @@ class QuantumModelTrainer:
         for begun in self._begun.values():
             begun.cancel()
         self._begun.clear()
+        self._bins.clear()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
@@ -107,6 +120,14 @@ def _key(model_type: str, df: pd.DataFrame) -> tuple[str, str]:
     rows = pd.DatetimeIndex(df.index).asi8.tobytes()
     labels = df[TARGET].to_numpy(dtype=np.float64).tobytes() if TARGET in df.columns else b""
     return str(model_type), hashlib.sha256(rows + labels).hexdigest()
+
+
+def _bins_key(model_type: str, df: pd.DataFrame, given: Mapping[str, Any]) -> str:
+    """What bins are made of: the features' names and values, and the parameters."""
+    features = df.drop(columns=TARGET)
+    digest = hashlib.sha256(repr((model_type, list(features.columns), sorted(given.items()))).encode())
+    digest.update(np.ascontiguousarray(features.to_numpy().T).data)
+    return digest.hexdigest()
 
 
 def _inputs(family: ModelFamily, df: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:

@@ -1,0 +1,122 @@
+"""One account of request weight for all processes of a machine: a small file that each of them books in.
+
+Weight is booked before a request is sent, so that what is on its way counts. No sixty seconds hold more than
+the budget: which minute the exchange counts by, and how far its clock is from ours, does not matter. A
+process that is killed leaves behind what it had booked, and no lock: that is the system's, and ends with its
+holder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+from filelock import FileLock
+
+log = structlog.get_logger()
+#: Seconds that a budget is for, and those that are booked as one.
+_MINUTE, _GRAIN = 60.0, 0.25
+_PATIENCE_SECONDS = 2.0
+#: Host → {"booked": [[second, weight], …], "closed": second before which nothing is booked}.
+_Pages = dict[str, dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Account:
+    """file: None for the machine's, below the folder for temporary files, one for each user.
+
+    Where it cannot be written this process keeps account for itself alone, and the log says so.
+    """
+
+    file: Path | None = None
+    _alone: _Pages | None = field(default=None, repr=False)
+    _held: FileLock | None = field(default=None, repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def book(self, host: str, weight: int, budget: int, now: float) -> float:
+        """0.0 when it is booked; else nothing is, and in so many seconds it is worth another try."""
+        return self._change(lambda pages: _book(pages, host, weight, budget, now))
+
+    def close(self, host: str, until: float) -> None:
+        """Nothing is booked before then: the exchange counts more than we do."""
+
+        def closed(pages: _Pages) -> float:
+            pages.setdefault(host, {})["closed"] = until
+            return 0.0
+
+        self._change(closed)
+
+    def _change(self, change: Callable[[_Pages], float]) -> float:
+        with self._lock:
+            if self._alone is None:
+                try:
+                    self.file = self.file or _of_this_user()
+                    self._held = self._held or FileLock(self.file.with_suffix(".lock"), poll_interval=0.001)
+                    # Its time-out is an OSError too.
+                    with self._held.acquire(timeout=_PATIENCE_SECONDS):
+                        return _changed(self.file, change)
+                except OSError as exc:
+                    log.warning(
+                        "weight_not_shared", error=str(exc), action="this process counts its own alone"
+                    )
+                    self._alone = {}
+            return change(self._alone)
+
+
+def _book(pages: _Pages, host: str, weight: int, budget: int, now: float) -> float:
+    for other in [name for name, page in pages.items() if _newest(page) < now - 2 * _MINUTE]:
+        del pages[other]
+    page = pages.setdefault(host, {})
+    # A stamp of the future is from before the clock was set back.
+    booked = [[at, spent] for at, spent in page.get("booked", []) if now - _MINUTE - _GRAIN < at <= now]
+    page["booked"] = booked
+    if now < page.get("closed", 0.0) <= now + _MINUTE:
+        return float(page["closed"] - now)
+    free = budget - sum(spent for _, spent in booked)
+    if free < weight:
+        for at, spent in booked:
+            free += spent
+            if free >= weight or at == booked[-1][0]:
+                return float(at + _MINUTE + _GRAIN - now)
+    grain = now // _GRAIN * _GRAIN
+    if booked and booked[-1][0] == grain:
+        booked[-1][1] += weight
+    else:
+        booked.append([grain, weight])
+    return 0.0
+
+
+def _newest(page: dict[str, Any]) -> float:
+    return float(max([page.get("closed", 0.0), *(at for at, _ in page.get("booked", []))]))
+
+
+def _changed(file: Path, change: Callable[[_Pages], float]) -> float:
+    """What `change` answers, having changed what is in the file. Raises OSError."""
+    try:
+        pages = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        pages = {}
+    answer: float = change(pages)
+    raw = json.dumps(pages).encode()
+    # In one piece over what was there, with blanks where that was longer: never half of it.
+    with file.open("r+b" if file.exists() else "xb", buffering=0) as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(0)
+        opened.write(raw.ljust(size))
+    return answer
+
+
+def _of_this_user() -> Path:
+    """The machine's file. Raises PermissionError where its folder is somebody else's."""
+    folder = Path(tempfile.gettempdir()) / f"clm-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else")
+    return folder / "weight.json"
