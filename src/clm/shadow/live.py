@@ -110,6 +110,19 @@ class _Known:
         return [arm for c in self.contests if c.experiment.model_type == model_type for arm in c.arms]
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is kept of one series until all have forecast: no candles, however many series there are.
+
+    until: the newest candle's close. parity: by model type and version.
+    """
+
+    now: datetime
+    until: datetime
+    contests: tuple[Entered, ...]
+    parity: dict[str, dict[str, Parity]]
+
+
 class LiveShadow:
     """Watches over several series at once: the evidence of those of one interval is pooled candle by candle.
 
@@ -137,7 +150,7 @@ class LiveShadow:
     def tick(self) -> Tick:
         """Everything that is due now; raises only what concerns all series alike."""
         desks = self._asked()
-        known: dict[Series, _Known] = {}
+        seen: dict[Series, _Seen] = {}
         errors: dict[str, str] = {}
         stored = late = scored = revised = 0
         due = self._due_now(desks)
@@ -146,30 +159,28 @@ class LiveShadow:
                 if isinstance(found, ClmError):
                     raise found
                 made = [self._forecast(desk, model_type, found) for model_type in desk.models]
-                seen = [self._score(desk, model_type, found) for model_type in desk.models]
+                outcomes = [self._score(desk, model_type, found) for model_type in desk.models]
                 if desk.ensemble is not None:
                     desk.ensemble.advance()
                     self._score(desk, ENSEMBLE, found)
+                seen[desk.series] = self._seen(desk, found)
             except ClmError as error:
                 errors[str(desk.series)] = str(error)
                 log.warning("shadow_failed", series=str(desk.series), error=str(error))
                 continue
-            known[desk.series] = found
             self._closed[desk.series] = newest_close(found.now, desk.series.step)
             stored, late = stored + sum(m[0] for m in made), late + sum(m[1] for m in made)
-            scored, revised = scored + sum(s[0] for s in seen), revised + sum(s[1] for s in seen)
+            scored, revised = scored + sum(s[0] for s in outcomes), revised + sum(s[1] for s in outcomes)
         decisions: list[Decision] = []
-        compared: list[Parity] = []
         for model_type in dict.fromkeys(m for desk in desks for m in desk.models):
-            watching = [desk for desk in desks if desk.series in known and model_type in desk.models]
-            parity = {desk.series: self._parity(desk, model_type, known[desk.series]) for desk in watching}
-            compared += [each for one in parity.values() for each in one.values()]
-            decisions += self._settle(model_type, watching, known, parity)
+            watching = [desk for desk in desks if desk.series in seen and model_type in desk.models]
+            decisions += self._settle(model_type, watching, seen)
+        compared = [parity for s in seen.values() for one in s.parity.values() for parity in one.values()]
         ended = [
-            e.experiment_id for desk in desks if desk.series in known
-            for e in self._conclude(desk, known[desk.series])
+            e.experiment_id for desk in desks if desk.series in seen
+            for e in self._conclude(desk, seen[desk.series])
         ]  # fmt: skip
-        now = max((k.now for k in known.values()), default=None)
+        now = max((s.now for s in seen.values()), default=None)
         return Tick(
             now or utc(desks[0].data.server_time()), stored, late, scored, revised,
             sum(p.checked for p in compared),
@@ -212,6 +223,11 @@ class LiveShadow:
         features = self._features.transform(candles)
         contests = self._contests.entered(registry, begun, features)
         return _Known(now, candles, features, variance_after(candles), inputs_at, contests)
+
+    def _seen(self, desk: Desk, known: _Known) -> _Seen:
+        until = utc(pd.DatetimeIndex(known.candles.index)[-1]) + desk.keeper.registry.series.step
+        parity = {model_type: self._parity(desk, model_type, known) for model_type in desk.models}
+        return _Seen(known.now, until, known.contests, parity)
 
     def _newest(self, desk: Desk, now: datetime, begun: Sequence[Experiment]) -> datetime:
         """The candle up to which every champion, and every arm since its experiment's start, has forecast."""
@@ -307,20 +323,17 @@ class LiveShadow:
         return desk.keeper.registry.book.score(model_type, outcomes, known.now)
 
     def _settle(
-        self,
-        model_type: str,
-        desks: Sequence[Desk],
-        known: Mapping[Series, _Known],
-        parity: Mapping[Series, Mapping[str, Parity]],
+        self, model_type: str, desks: Sequence[Desk], seen: Mapping[Series, _Seen]
     ) -> list[Decision]:
         """Bets and decisions of one model type on every series; the series' own bets are gathered first."""
         settlings = {
             desk.series: Settling(
-                desk.keeper, desk.policy, model_type, known[desk.series].now, parity[desk.series], self._alarm
+                desk.keeper, desk.policy, model_type, seen[desk.series].now,
+                seen[desk.series].parity[model_type], self._alarm,
             )
             for desk in desks
             if desk.policy.continuous
-        }
+        }  # fmt: skip
         gathered = {series: settling.gather() for series, settling in settlings.items()}
         decisions: list[Decision] = []
         for series, settling in settlings.items():
@@ -333,10 +346,9 @@ class LiveShadow:
                 log.info("evidence_moved", reason=str(error))
         return decisions
 
-    def _conclude(self, desk: Desk, known: _Known) -> Iterator[Experiment]:
+    def _conclude(self, desk: Desk, seen: _Seen) -> Iterator[Experiment]:
         """Bets of the experiments of one series; those that ended."""
-        until = utc(pd.DatetimeIndex(known.candles.index)[-1]) + desk.keeper.registry.series.step
-        for experiment, ended in self._contests.settle(desk.keeper, known.contests, known.now, until):
+        for experiment, ended in self._contests.settle(desk.keeper, seen.contests, seen.now, seen.until):
             log.info("experiment_ended", experiment=experiment.experiment_id, reason=ended.reason)
             yield experiment
 
