@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -27,7 +27,7 @@ from clm.core.domain import (
     ModelArtifact,
     Series,
     VersionStatus,
-    candles_fingerprint,
+    candles_fingerprints,
     feature_columns,
     utc,
 )
@@ -153,8 +153,7 @@ class LiveShadow:
         seen: dict[Series, _Seen] = {}
         errors: dict[str, str] = {}
         stored = late = scored = revised = 0
-        due = self._due_now(desks)
-        for desk, found in zip(due, self._lanes.each(self._looked, due, lambda d: d.series), strict=True):
+        for desk, found in self._looks(self._due_now(desks)):
             try:
                 if isinstance(found, ClmError):
                     raise found
@@ -203,6 +202,12 @@ class LiveShadow:
             or self._closed.get(desk.series) != newest_close(now, desk.series.step)
         ]  # fmt: skip
 
+    def _looks(self, due: Sequence[Desk]) -> Iterator[tuple[Desk, _Known | ClmError]]:
+        """A few at a time: candles and features of all at once are more than a process should hold."""
+        for first in range(0, len(due), 2 * _LANES):
+            part = due[first : first + 2 * _LANES]
+            yield from zip(part, self._lanes.each(self._looked, part, lambda d: d.series), strict=True)
+
     def _looked(self, desk: Desk) -> _Known | ClmError:
         try:
             return self._look(desk)
@@ -219,7 +224,8 @@ class LiveShadow:
         if len(candles) < 2:
             raise InsufficientData(f"{registry.series}: no candles since {start:%Y-%m-%d %H:%M} UTC")
         # The same for every model and version: computed once per candle.
-        inputs_at = cache(partial(self._inputs_at, candles))
+        digest, warmup = candles_fingerprints(candles), self._features.warmup
+        inputs_at = cache(lambda at: digest(max(0, at - warmup), at + 1))
         features = self._features.transform(candles)
         contests = self._contests.entered(registry, begun, features)
         return _Known(now, candles, features, variance_after(candles), inputs_at, contests)
@@ -314,17 +320,12 @@ class LiveShadow:
                 candles_sha256=known.inputs_at(int(at)),
             )  # fmt: skip
 
-    def _inputs_at(self, candles: pd.DataFrame, at: int) -> str:
-        return candles_fingerprint(candles.iloc[max(0, at - self._features.warmup) : at + 1])
-
     def _score(self, desk: Desk, model_type: str, known: _Known) -> tuple[int, int]:
         """(scored, revised): outcomes of candles that have closed since."""
         outcomes = scoring.known_outcomes(known.features)
         return desk.keeper.registry.book.score(model_type, outcomes, known.now)
 
-    def _settle(
-        self, model_type: str, desks: Sequence[Desk], seen: Mapping[Series, _Seen]
-    ) -> list[Decision]:
+    def _settle(self, model_type: str, desks: Sequence[Desk], seen: Mapping[Series, _Seen]) -> list[Decision]:
         """Bets and decisions of one model type on every series; the series' own bets are gathered first."""
         settlings = {
             desk.series: Settling(
