@@ -10,8 +10,8 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check audit serve bench bench-crash bench-fanout bench-fetch bench-fuzz bench-peers bench-promotion \
-  bench-replicas bench-service bench-serving bench-swaps bench-triggers clean
+.PHONY: help demo test faults check audit serve bench bench-crash bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
+  bench-replicas bench-service bench-serving bench-swaps bench-training-peers bench-triggers clean
 
 help:
 	@echo "make demo    the seven steps on a simulated exchange"
@@ -26,10 +26,12 @@ help:
 	@echo "make bench-fanout      a run over several series, side by side against one after the other"
 	@echo "make bench-fetch       100,000 minutes of candles against python-binance's own way and ccxt's loop"
 	@echo "make bench-fuzz        every operation of the API, asked rightly and wrongly, thousands of times"
+	@echo "make bench-growth      what a series costs where there are 1 to 1,000 of them"
 	@echo "make bench-replicas    two services on one PostgreSQL while a month goes by"
 	@echo "make bench-service     the API while models train; its memory after 10,000 requests and 100 runs"
 	@echo "make bench-serving     forecasts over HTTP against a constant route and a plain one around a model"
 	@echo "make bench-peers       the same beside MLServer, MLflow and BentoML, each installed on its own (4 GB)"
+	@echo "make bench-training-peers   training beside FreqAI and mlforecast, each installed on its own (3 GB)"
 	@echo "make bench-swaps       promotions to and fro under load: no answer fails, none mixes versions"
 	@echo "make bench-triggers    false alarms of the drift triggers, and how soon a break is noticed"
 
@@ -94,6 +96,12 @@ bench-fetch: $(STAMP)
 
 bench-fuzz: $(STAMP)
 	$(BIN)/python -m benchmarks.fuzz
+
+bench-growth: $(STAMP)
+	$(BIN)/python -m benchmarks.growth
+
+bench-training-peers: $(STAMP)
+	$(BIN)/python -m benchmarks.training_peers
 
 bench-replicas: $(STAMP)
 	$(BIN)/python -m benchmarks.replicas

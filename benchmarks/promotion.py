@@ -24,7 +24,7 @@ from benchmarks.years import Year, simulate_year
 from clm.core.evidence_policy import EvidencePolicy
 
 _ALPHA, _ALPHA_ROLLBACK = 0.05, 0.10
-_EQUAL, _BETTER = Model.calibrated(0.005), Model.calibrated(0.008)
+EQUAL, _BETTER = Model.calibrated(0.005), Model.calibrated(0.008)
 #: Paths simulated at once: what fits into memory.
 _CHUNK = 100
 
@@ -113,7 +113,7 @@ _DRIFT_PER_30_DAYS = 0.001
 
 
 def _null(day: int, hour: int) -> Model:
-    return _EQUAL
+    return EQUAL
 
 
 def _worse(delta: float, day: int, hour: int) -> Model:
@@ -127,7 +127,7 @@ def _step_better(day: int, hour: int) -> Model:
 def _age_drift(day: int, hour: int) -> Model:
     """R² falls by 0.1 percentage points per 30 days of age."""
     age = max(0.0, (hour - 720) / 24 + 1 - day)
-    return _EQUAL.with_r2(_EQUAL.r2 - _DRIFT_PER_30_DAYS * age / 30)
+    return EQUAL.with_r2(EQUAL.r2 - _DRIFT_PER_30_DAYS * age / 30)
 
 
 _SCENARIOS: dict[str, Callable[[int, int], Model]] = {
@@ -155,14 +155,14 @@ def _decisions(bench: Bench) -> Iterable[Row]:
     """One look at a holdout, or hourly looks for a year; one symbol, then several pooled."""
     for symbols in (1, _POOLED):
         for hours in (500, 1000, 2000):
-            found = bench.crossings(hours, 2000, hours, _EQUAL, _EQUAL, symbols=symbols, naive=symbols == 1)
+            found = bench.crossings(hours, 2000, hours, EQUAL, EQUAL, symbols=symbols, naive=symbols == 1)
             yield _share(
                 f"equal models: false promotion, one look at {hours:,} holdout h, {_symbols(symbols)}",
                 [c.hour >= 0 and c.total > 0 for c in found],
                 0.05,
                 [c.naive for c in found] if symbols == 1 else None,
             )
-        found = bench.crossings(1, 1000, 8760, _EQUAL, _EQUAL, symbols=symbols)
+        found = bench.crossings(1, 1000, 8760, EQUAL, EQUAL, symbols=symbols)
         yield _share(
             f"equal candidate peeked at hourly for a year: ever promoted, {_symbols(symbols)}",
             [c.hour >= 0 for c in found],
@@ -211,7 +211,7 @@ def _guards(bench: Bench) -> Iterable[Row]:
             must,
             more=True,
         )
-        found = bench.crossings(5, n, 720, _EQUAL, _EQUAL, symbols=symbols, alpha=_ALPHA_ROLLBACK)
+        found = bench.crossings(5, n, 720, EQUAL, EQUAL, symbols=symbols, alpha=_ALPHA_ROLLBACK)
         yield _share(f"guard: an equal model rolled back, {_symbols(symbols)}", _within(found, 720), 0.10)
 
 

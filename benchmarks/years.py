@@ -184,7 +184,7 @@ class _Reign:
     def _decide(self, rows: Paired, time: datetime) -> Decision:
         as_of = time + 2 * _HOUR
         standing = Standing(
-            evidence=self._evidence, recipes=1, own=rows, pool=(), same_recipe=True,
+            evidence=self._evidence, recipes=1, own=rows, pool=tuple, same_recipe=True,
             champion_age=as_of - (_T0 + (HISTORY + (self._trained - 1) * 24) * _HOUR),
             refresh_tried_at=self._refresh_tried, cool_down_until=None, parity=0.0,
         )  # fmt: skip

@@ -24,7 +24,7 @@ from tests.support.versions import BTC, ETH, T0, candidate
 def book(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EvidenceBook]:
     with ExitStack() as stack:
         if request.param == "third party":
-            yield DictBook()
+            yield DictBook(BTC)
             return
         url = f"sqlite:///{tmp_path}/clm.db"
         if request.param == "postgresql":
@@ -88,7 +88,10 @@ def test_evidence_comes_back_to_the_last_bit(book: EvidenceBook) -> None:
     assert book.evidence(KEY, until=made[1].open_time) == made[:2]
     assert book.newest_evidence(KEY) == made[-1]
     assert book.ledgers(RIDGE, "v1", T0) == [KEY]
-    assert book.gains(RIDGE, "ours", T0 + 3 * HOUR) == {T0 + 3 * HOUR: (made[3].gain, made[3].bound)}
+    assert book.gains(RIDGE, "ours", T0 + 3 * HOUR, (BTC, ETH)) == {
+        BTC: {T0 + 3 * HOUR: (made[3].gain, made[3].bound)},
+        ETH: {},
+    }
 
 
 def test_a_ledger_that_went_on_meanwhile_refuses_and_keeps_what_it_has(book: EvidenceBook) -> None:

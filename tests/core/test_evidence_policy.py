@@ -45,7 +45,7 @@ def evidence(log_e: float, bets: int = 500) -> Evidence:
 def case(**changes: Any) -> Case:
     """A challenger in the middle of its watch: nothing proven, nothing wrong."""
     standing: dict[str, Any] = {
-        "evidence": evidence(1.0), "recipes": 1, "own": paired(), "pool": (), "same_recipe": True,
+        "evidence": evidence(1.0), "recipes": 1, "own": paired(), "pool": tuple, "same_recipe": True,
         "champion_age": timedelta(days=10), "refresh_tried_at": None, "cool_down_until": None, "parity": 0.0,
     }  # fmt: skip
     outer: dict[str, Any] = {

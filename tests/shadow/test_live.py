@@ -229,7 +229,7 @@ class TestEvidence:
         assert champion is not None
         (key,) = keeper.registry.book.ledgers(RIDGE, champion.version, champion.promoted_at or START)
         rows = keeper.registry.book.evidence(key)
-        theirs = stage.registry.for_series(ETH).book.gains(RIDGE, "ours", rows[0].open_time)
+        theirs = keeper.registry.book.gains(RIDGE, "ours", rows[0].open_time, [ETH])[ETH]
         assert [row.others for row in rows] == [{"ETHUSDT": theirs[row.open_time]} for row in rows]
         stage.close()
 

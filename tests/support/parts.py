@@ -95,7 +95,7 @@ class DictRegistry:
 
     @property
     def book(self) -> DictBook:
-        return self._books.setdefault(self.series, DictBook())
+        return self._books.setdefault(self.series, DictBook(self.series, self._books))
 
     def _of(self, model_type: str) -> list[ModelArtifact]:
         return [a for (s, m, _), a in self._store.items() if (s, m) == (self.series, str(model_type))]
@@ -244,7 +244,8 @@ class DictRegistry:
 class DictBook:
     """Forecasts, bets and trials in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, series: Series, others: Mapping[Series, DictBook] | None = None) -> None:
+        self._books = {series: self} if others is None else others
         self._forecasts: dict[tuple[str, str, datetime], Forecast] = {}
         self._evidence: dict[LedgerKey, list[EvidenceRow]] = {}
         self._trials: list[Trial] = []
@@ -310,6 +311,12 @@ class DictBook:
         return self.newest_evidence(max(found, key=lambda k: k.reign)) if found else None
 
     def gains(
+        self, model_type: str, recipe_id: str, since: datetime, of: Sequence[Series]
+    ) -> Mapping[Series, Mapping[datetime, tuple[float, float]]]:
+        books = {series: self._books.get(series) for series in of}
+        return {s: book._gains(model_type, recipe_id, since) if book else {} for s, book in books.items()}
+
+    def _gains(
         self, model_type: str, recipe_id: str, since: datetime
     ) -> Mapping[datetime, tuple[float, float]]:
         return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
 from clm.core.book import EvidenceRow, Forecast, Kind, LedgerKey, Source
 from clm.core.domain import ModelArtifact, Outcome
@@ -157,10 +158,11 @@ class Bookkeeper:
 
     def stored_gains(self, duel: Duel, since: datetime) -> Others:
         """What the other series have bet on for the same recipe."""
-        return {
-            registry.series.symbol: registry.book.gains(duel.key.model_type, duel.key.recipe_id, since)
-            for registry in self.pool
-        }
+        if not self.pool:
+            return {}
+        of = [registry.series for registry in self.pool]
+        gains = self.registry.book.gains(duel.key.model_type, duel.key.recipe_id, since, of)
+        return {series.symbol: bets for series, bets in gains.items()}
 
     def append(self, duel: Duel, rows: Sequence[EvidenceRow], after: datetime | None) -> None:
         """Store bets of one ledger; `after` is the newest before them. Raises EvidenceMoved."""
@@ -206,7 +208,7 @@ class Bookkeeper:
             evidence=self.evidence(duel.key),
             recipes=len(recipes),
             own=self.own(duel),
-            pool=tuple(self.beside(duel)) if same else (),
+            pool=cache(lambda: tuple(self.beside(duel)) if same else ()),
             same_recipe=same,
             champion_age=as_of - reign.champion.trained_at,
             refresh_tried_at=self._refresh_tried_at(reign),

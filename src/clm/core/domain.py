@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -339,6 +339,11 @@ def fingerprint(*parts: str | bytes) -> str:
 
 def candles_fingerprint(candles: pd.DataFrame) -> str:
     """SHA-256 of a candle frame's stamps and values, independent of how pandas stores them."""
-    stamps = pd.DatetimeIndex(candles.index).as_unit("ms").asi8
-    values = candles[list(CANDLE_COLUMNS)].to_numpy(dtype="<f8")
-    return fingerprint(stamps.astype("<i8").tobytes(), np.ascontiguousarray(values).tobytes())
+    return candles_fingerprints(candles)(0, len(candles))
+
+
+def candles_fingerprints(candles: pd.DataFrame) -> Callable[[int, int], str]:
+    """(first, end) → `candles_fingerprint(candles.iloc[first:end])`; the frame is unpacked once for all."""
+    stamps = pd.DatetimeIndex(candles.index).as_unit("ms").asi8.astype("<i8")
+    values = np.ascontiguousarray(candles[list(CANDLE_COLUMNS)].to_numpy(dtype="<f8"))
+    return lambda first, end: fingerprint(stamps[first:end].tobytes(), values[first:end].tobytes())

@@ -171,7 +171,7 @@ class EvidencePolicy:
             or (tried is not None and case.as_of - tried < timedelta(days=self.refresh_every_days))
         ):
             return None, numbers
-        bound = r2_gain_bound((standing.own, *(beside.paired for beside in standing.pool)))
+        bound = r2_gain_bound((standing.own, *(beside.paired for beside in standing.pool())))
         return bound, {**numbers, "refresh_r2_bound": bound, "refresh_weighed": 1}
 
     def _numbers(self, standing: Standing) -> dict[str, float | int | str | None]:

@@ -6,7 +6,7 @@ policy: did the candidate answer sanely, is it certified free of leakage, and is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import isfinite
@@ -36,8 +36,9 @@ class Standing:
     """How a challenger stands against the champion by what is stored.
 
     evidence: the ledger of this reign and recipe. recipes: how many have a ledger in this reign. own: the
-    candles this very version and the champion both forecast out-of-sample; pool: the same of the other series
-    that share their evidence. same_recipe: as the champion's. champion_age: since it was trained.
+    candles this very version and the champion both forecast out-of-sample; pool: reads the same of the other
+    series that share their evidence, which only a refresh is weighed with, and which costs as much as they
+    are many. same_recipe: as the champion's. champion_age: since it was trained.
     refresh_tried_at: when a refresh was last weighed in this reign. cool_down_until: no promotion before
     (after a rollback). parity: largest relative difference between a stored live forecast and its replay;
     None when there was none to check.
@@ -46,7 +47,7 @@ class Standing:
     evidence: Evidence
     recipes: int
     own: Paired
-    pool: tuple[Beside, ...]
+    pool: Callable[[], Sequence[Beside]]
     same_recipe: bool
     champion_age: timedelta
     refresh_tried_at: datetime | None

@@ -105,7 +105,7 @@ def _case(keeper: Bookkeeper, decision: Decision, evidence: Evidence | None) -> 
             evidence=evidence,
             recipes=inputs["recipes"],
             own=keeper.own(duel).up_to(_time(inputs["own_until"]) or candidate.train_start),
-            pool=tuple(_beside(keeper, decision, item) for item in inputs["pool"]),
+            pool=lambda: tuple(_beside(keeper, decision, item) for item in inputs["pool"]),
             same_recipe=inputs["same_recipe"],
             champion_age=timedelta(seconds=inputs["champion_age"]),
             refresh_tried_at=_time(inputs["refresh_tried_at"]),

@@ -66,9 +66,12 @@ class EvidenceBook(Protocol):
         ...
 
     def gains(
-        self, model_type: str, recipe_id: str, since: datetime
-    ) -> Mapping[datetime, tuple[float, float]]:
-        """(gain, bound) of a recipe's challenge bets of whatever reign, by candle: for pooling."""
+        self, model_type: str, recipe_id: str, since: datetime, of: Sequence[Series]
+    ) -> Mapping[Series, Mapping[datetime, tuple[float, float]]]:
+        """Series → candle → (gain, bound) of a recipe's challenge bets of whatever reign: for pooling.
+
+        of: series whose candles are as long as this one's, all asked for at once; {} for one without bets.
+        """
         ...
 
     def ledgers(self, model_type: str, champion_version: str, reign: datetime) -> list[LedgerKey]:

@@ -111,6 +111,8 @@ def with_inputs(
     }  # fmt: skip
     standing = case.standing
     if standing is not None and duel is not None:
+        # Where no refresh was weighed, the other series had no part in the decision.
+        pool = standing.pool() if decision.numbers.get("refresh_weighed") else ()
         inputs |= {
             "ledger": duel.key, "evidence_until": standing.evidence.last,
             "own_until": _last(standing.own), "recipes": standing.recipes,
@@ -122,7 +124,7 @@ def with_inputs(
                     "series": b.series, "champion": b.champion_version, "challenger": b.challenger_version,
                     "until": _last(b.paired),
                 }
-                for b in standing.pool
+                for b in pool
             ],
         }  # fmt: skip
     return replace(decision, inputs=jsonable(inputs))

@@ -157,15 +157,19 @@ class SQLEvidenceBook:
         return self.newest_evidence(key)
 
     def gains(
-        self, model_type: str, recipe_id: str, since: datetime
-    ) -> Mapping[datetime, tuple[float, float]]:
-        query = sa.select(evidence.c.open_time, evidence.c.gain, evidence.c.bound).where(
-            self._mine(evidence, model_type), evidence.c.kind == str(Kind.CHALLENGE),
+        self, model_type: str, recipe_id: str, since: datetime, of: Sequence[Series]
+    ) -> Mapping[Series, Mapping[datetime, tuple[float, float]]]:
+        found: dict[str, dict[datetime, tuple[float, float]]] = {series.symbol: {} for series in of}
+        columns = (evidence.c.symbol, evidence.c.open_time, evidence.c.gain, evidence.c.bound)
+        query = sa.select(*columns).where(
+            evidence.c.model_type == str(model_type), evidence.c.symbol.in_(found),
+            evidence.c.interval == self.series.interval, evidence.c.kind == str(Kind.CHALLENGE),
             evidence.c.recipe_id == recipe_id, evidence.c.open_time >= since,
         )  # fmt: skip
         with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(evidence.c.id))
-            return {row.open_time: (row.gain, row.bound) for row in rows}
+            for symbol, time, gain, bound in connection.execute(query.order_by(evidence.c.id)):
+                found[symbol][time] = (gain, bound)
+        return {series: found[series.symbol] for series in of}
 
     def ledgers(self, model_type: str, champion_version: str, reign: datetime) -> list[LedgerKey]:
         query = (

@@ -66,11 +66,17 @@ class SQLModelRegistry:
         self.database = Database(db_url, patience=patience)
         self._files = ArtifactStore(Path(model_dir))
         self.folder = ModelFolder(self.database, self._files)
+        self._by_series = {series: self}
 
     def for_series(self, series: Series) -> SQLModelRegistry:
-        other = object.__new__(SQLModelRegistry)
-        other.series, other.database = series, self.database
-        other._files, other.folder = self._files, self.folder
+        other = self._by_series.get(series)
+        if other is None:
+            other = object.__new__(SQLModelRegistry)
+            other.series, other.database = series, self.database
+            other._files, other.folder = self._files, self.folder
+            # Made once for all who ask: of many series each asks for every other.
+            other._by_series = self._by_series
+            self._by_series[series] = other
         return other
 
     def get_active(self, model_type: str) -> ModelArtifact | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -27,7 +27,7 @@ from clm.core.domain import (
     ModelArtifact,
     Series,
     VersionStatus,
-    candles_fingerprint,
+    candles_fingerprints,
     feature_columns,
     utc,
 )
@@ -110,6 +110,19 @@ class _Known:
         return [arm for c in self.contests if c.experiment.model_type == model_type for arm in c.arms]
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is kept of one series until all have forecast: no candles, however many series there are.
+
+    until: the newest candle's close. parity: by model type and version.
+    """
+
+    now: datetime
+    until: datetime
+    contests: tuple[Entered, ...]
+    parity: dict[str, dict[str, Parity]]
+
+
 class LiveShadow:
     """Watches over several series at once: the evidence of those of one interval is pooled candle by candle.
 
@@ -137,39 +150,36 @@ class LiveShadow:
     def tick(self) -> Tick:
         """Everything that is due now; raises only what concerns all series alike."""
         desks = self._asked()
-        known: dict[Series, _Known] = {}
+        seen: dict[Series, _Seen] = {}
         errors: dict[str, str] = {}
         stored = late = scored = revised = 0
-        due = self._due_now(desks)
-        for desk, found in zip(due, self._lanes.each(self._looked, due, lambda d: d.series), strict=True):
+        for desk, found in self._looks(self._due_now(desks)):
             try:
                 if isinstance(found, ClmError):
                     raise found
                 made = [self._forecast(desk, model_type, found) for model_type in desk.models]
-                seen = [self._score(desk, model_type, found) for model_type in desk.models]
+                outcomes = [self._score(desk, model_type, found) for model_type in desk.models]
                 if desk.ensemble is not None:
                     desk.ensemble.advance()
                     self._score(desk, ENSEMBLE, found)
+                seen[desk.series] = self._seen(desk, found)
             except ClmError as error:
                 errors[str(desk.series)] = str(error)
                 log.warning("shadow_failed", series=str(desk.series), error=str(error))
                 continue
-            known[desk.series] = found
             self._closed[desk.series] = newest_close(found.now, desk.series.step)
             stored, late = stored + sum(m[0] for m in made), late + sum(m[1] for m in made)
-            scored, revised = scored + sum(s[0] for s in seen), revised + sum(s[1] for s in seen)
+            scored, revised = scored + sum(s[0] for s in outcomes), revised + sum(s[1] for s in outcomes)
         decisions: list[Decision] = []
-        compared: list[Parity] = []
         for model_type in dict.fromkeys(m for desk in desks for m in desk.models):
-            watching = [desk for desk in desks if desk.series in known and model_type in desk.models]
-            parity = {desk.series: self._parity(desk, model_type, known[desk.series]) for desk in watching}
-            compared += [each for one in parity.values() for each in one.values()]
-            decisions += self._settle(model_type, watching, known, parity)
+            watching = [desk for desk in desks if desk.series in seen and model_type in desk.models]
+            decisions += self._settle(model_type, watching, seen)
+        compared = [parity for s in seen.values() for one in s.parity.values() for parity in one.values()]
         ended = [
-            e.experiment_id for desk in desks if desk.series in known
-            for e in self._conclude(desk, known[desk.series])
+            e.experiment_id for desk in desks if desk.series in seen
+            for e in self._conclude(desk, seen[desk.series])
         ]  # fmt: skip
-        now = max((k.now for k in known.values()), default=None)
+        now = max((s.now for s in seen.values()), default=None)
         return Tick(
             now or utc(desks[0].data.server_time()), stored, late, scored, revised,
             sum(p.checked for p in compared),
@@ -192,6 +202,12 @@ class LiveShadow:
             or self._closed.get(desk.series) != newest_close(now, desk.series.step)
         ]  # fmt: skip
 
+    def _looks(self, due: Sequence[Desk]) -> Iterator[tuple[Desk, _Known | ClmError]]:
+        """A few at a time: candles and features of all at once are more than a process should hold."""
+        for first in range(0, len(due), 2 * _LANES):
+            part = due[first : first + 2 * _LANES]
+            yield from zip(part, self._lanes.each(self._looked, part, lambda d: d.series), strict=True)
+
     def _looked(self, desk: Desk) -> _Known | ClmError:
         try:
             return self._look(desk)
@@ -208,10 +224,16 @@ class LiveShadow:
         if len(candles) < 2:
             raise InsufficientData(f"{registry.series}: no candles since {start:%Y-%m-%d %H:%M} UTC")
         # The same for every model and version: computed once per candle.
-        inputs_at = cache(partial(self._inputs_at, candles))
+        digest, warmup = candles_fingerprints(candles), self._features.warmup
+        inputs_at = cache(lambda at: digest(max(0, at - warmup), at + 1))
         features = self._features.transform(candles)
         contests = self._contests.entered(registry, begun, features)
         return _Known(now, candles, features, variance_after(candles), inputs_at, contests)
+
+    def _seen(self, desk: Desk, known: _Known) -> _Seen:
+        until = utc(pd.DatetimeIndex(known.candles.index)[-1]) + desk.keeper.registry.series.step
+        parity = {model_type: self._parity(desk, model_type, known) for model_type in desk.models}
+        return _Seen(known.now, until, known.contests, parity)
 
     def _newest(self, desk: Desk, now: datetime, begun: Sequence[Experiment]) -> datetime:
         """The candle up to which every champion, and every arm since its experiment's start, has forecast."""
@@ -298,29 +320,21 @@ class LiveShadow:
                 candles_sha256=known.inputs_at(int(at)),
             )  # fmt: skip
 
-    def _inputs_at(self, candles: pd.DataFrame, at: int) -> str:
-        return candles_fingerprint(candles.iloc[max(0, at - self._features.warmup) : at + 1])
-
     def _score(self, desk: Desk, model_type: str, known: _Known) -> tuple[int, int]:
         """(scored, revised): outcomes of candles that have closed since."""
         outcomes = scoring.known_outcomes(known.features)
         return desk.keeper.registry.book.score(model_type, outcomes, known.now)
 
-    def _settle(
-        self,
-        model_type: str,
-        desks: Sequence[Desk],
-        known: Mapping[Series, _Known],
-        parity: Mapping[Series, Mapping[str, Parity]],
-    ) -> list[Decision]:
+    def _settle(self, model_type: str, desks: Sequence[Desk], seen: Mapping[Series, _Seen]) -> list[Decision]:
         """Bets and decisions of one model type on every series; the series' own bets are gathered first."""
         settlings = {
             desk.series: Settling(
-                desk.keeper, desk.policy, model_type, known[desk.series].now, parity[desk.series], self._alarm
+                desk.keeper, desk.policy, model_type, seen[desk.series].now,
+                seen[desk.series].parity[model_type], self._alarm,
             )
             for desk in desks
             if desk.policy.continuous
-        }
+        }  # fmt: skip
         gathered = {series: settling.gather() for series, settling in settlings.items()}
         decisions: list[Decision] = []
         for series, settling in settlings.items():
@@ -333,10 +347,9 @@ class LiveShadow:
                 log.info("evidence_moved", reason=str(error))
         return decisions
 
-    def _conclude(self, desk: Desk, known: _Known) -> Iterator[Experiment]:
+    def _conclude(self, desk: Desk, seen: _Seen) -> Iterator[Experiment]:
         """Bets of the experiments of one series; those that ended."""
-        until = utc(pd.DatetimeIndex(known.candles.index)[-1]) + desk.keeper.registry.series.step
-        for experiment, ended in self._contests.settle(desk.keeper, known.contests, known.now, until):
+        for experiment, ended in self._contests.settle(desk.keeper, seen.contests, seen.now, seen.until):
             log.info("experiment_ended", experiment=experiment.experiment_id, reason=ended.reason)
             yield experiment
 

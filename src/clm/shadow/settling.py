@@ -171,12 +171,12 @@ class Settling:
         """A decision something comes of; None: go on."""
         if each.standing is None or evidence.last is None:
             return None
-        challenger, until = each.duel.challenger, evidence.last
+        challenger, until, pool = each.duel.challenger, evidence.last, each.standing.pool
         standing = replace(
             each.standing,
             evidence=evidence,
             own=each.standing.own.up_to(until),
-            pool=tuple(replace(b, paired=b.paired.up_to(until)) for b in each.standing.pool),
+            pool=lambda: tuple(replace(b, paired=b.paired.up_to(until)) for b in pool()),
             champion_age=as_of - reign.champion.trained_at,
         )
         case = Case(
