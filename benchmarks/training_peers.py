@@ -125,6 +125,7 @@ def _of_scikit_learn(family: str, preset: str) -> dict[str, Any]:
     knobs = found.table.resolve({"preset": preset})
     params = _common(knobs) | {"n_estimators": int(knobs["num_boost_round"]), "n_jobs": 1, "random_state": 0}
     del params["nthread"], params["seed"]
+    own: dict[str, Any]
     if family == "lightgbm":
         own = {"num_leaves": knobs["max_leaves"], "min_child_samples": int(knobs["min_data_in_leaf"]),
                "subsample_freq": 1, "verbosity": -1, "force_row_wise": True}  # fmt: skip
