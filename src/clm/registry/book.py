@@ -70,25 +70,20 @@ class SQLEvidenceBook:
     def score(self, model_type: str, outcomes: Mapping[datetime, float], at: datetime) -> tuple[int, int]:
         if not outcomes:
             return 0, 0
-        mine = self._mine(forecasts, model_type)
-        span = forecasts.c.open_time.between(min(outcomes), max(outcomes))
+        found = (forecasts.c.open_time, forecasts.c.actual, forecasts.c.revised)
+        mine, when = self._mine(forecasts, model_type), forecasts.c.open_time
         scored = revised = 0
-        query = sa.select(
-            forecasts.c.id, forecasts.c.open_time, forecasts.c.actual, forecasts.c.revised
-        ).where(mine, span)
         with self._database.reading() as connection:
-            rows = list(connection.execute(query))
-        fresh, changed = [], []
-        for row in rows:
-            outcome = outcomes.get(row.open_time)
-            if outcome is None:
-                continue
-            if row.actual is None:
-                fresh.append({"row": row.id, "outcome": outcome})
-            elif abs(outcome - (row.actual if row.revised is None else row.revised)) > _REVISION:
-                changed.append({"row": row.id, "outcome": outcome})
-        if not fresh and not changed:
-            return 0, 0
+            # A candle has a row for every version that forecast it, in a year of daily trainings many.
+            query = sa.select(*found).where(mine, when.between(min(outcomes), max(outcomes))).distinct()
+            due = [row.open_time for row in connection.execute(query) if _to_score(row, outcomes)]
+            if not due:
+                return 0, 0
+            query = sa.select(forecasts.c.id, *found).where(mine, when.between(min(due), max(due)))
+            rows = [row for row in connection.execute(query) if _to_score(row, outcomes)]
+        named = [(row.actual is None, {"row": row.id, "outcome": outcomes[row.open_time]}) for row in rows]
+        fresh = [values for unscored, values in named if unscored]
+        changed = [values for unscored, values in named if not unscored]
         this = forecasts.c.id == sa.bindparam("row")
         with self._database.writing() as connection:
             if fresh:
@@ -241,6 +236,14 @@ class SQLEvidenceBook:
             "others_json": {symbol: list(bet) for symbol, bet in row.others.items()}, "log_e": row.log_e,
             "state_json": row.state.to_json(),
         }  # fmt: skip
+
+
+def _to_score(row: sa.Row[Any], outcomes: Mapping[datetime, float]) -> bool:
+    """Whether its outcome is news: not stored yet, or another than it was."""
+    outcome = outcomes.get(row.open_time)
+    if outcome is None or row.actual is None:
+        return outcome is not None
+    return bool(abs(outcome - (row.actual if row.revised is None else row.revised)) > _REVISION)
 
 
 def insert_new(connection: sa.Connection, table: sa.Table) -> sa.Insert:
