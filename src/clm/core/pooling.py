@@ -30,7 +30,7 @@ from clm.core.gathering import Tell
 from clm.core.journal import Journal
 from clm.core.manager import ContinuousLearningManager
 from clm.core.origin import Pooled, pooled_rows, used_candles
-from clm.core.protocols import ProgressListener, TrainedModel, Training
+from clm.core.protocols import EagerTrainer, ProgressListener, TrainedModel, Training
 from clm.core.reports import report_of
 from clm.core.triggers import FORCED
 
@@ -143,7 +143,8 @@ class PooledCycle:
         reports = [report_of(s, reason, now, 0.0, self.model_type, cause) for s, cause in failed.items()]
         if len(materials) < 2:
             return reports
-        trainer = PooledTrainer(self.managers[0].attempt.trainer, list(materials.values()))
+        each = self.managers[0].attempt.trainer
+        trainer = PooledTrainer(each, list(materials.values()))
         for position, manager in enumerate(m for m in waiting if m.series in materials):
             material = materials[manager.series]
             attempt = replace(manager.attempt, trainer=trainer.of(material), pooled=trainer.pooled)
@@ -153,6 +154,8 @@ class PooledCycle:
                     self.model_type, material, reason, partial(_say, tell), journal, attempt, self._entry
                 )
             )
+        if isinstance(each, EagerTrainer):
+            each.forget()
         return reports
 
     @property

@@ -70,12 +70,15 @@ class SQLEvidenceBook:
     def score(self, model_type: str, outcomes: Mapping[datetime, float], at: datetime) -> tuple[int, int]:
         if not outcomes:
             return 0, 0
-        found = (forecasts.c.open_time, forecasts.c.actual, forecasts.c.revised)
+        found: list[sa.ColumnElement[Any]] = [
+            forecasts.c.open_time, forecasts.c.actual, forecasts.c.revised,
+        ]  # fmt: skip
         mine, when = self._mine(forecasts, model_type), forecasts.c.open_time
         scored = revised = 0
         with self._database.reading() as connection:
             # A candle has a row for every version that forecast it, in a year of daily trainings many.
-            query = sa.select(*found).where(mine, when.between(min(outcomes), max(outcomes))).distinct()
+            query: sa.Select[Any] = sa.select(*found).distinct()
+            query = query.where(mine, when.between(min(outcomes), max(outcomes)))
             due = [row.open_time for row in connection.execute(query) if _to_score(row, outcomes)]
             if not due:
                 return 0, 0
