@@ -24,7 +24,7 @@ help:
 	@echo "make bench-promotion   how often a promotion is luck, and how soon a better model is found"
 	@echo "make bench-crash       SIGKILL at every step, commit and file operation of a run"
 	@echo "make bench-fanout      a run over several series, side by side against one after the other"
-	@echo "make bench-fetch       100,000 minutes of candles against python-binance's own way and ccxt's loop"
+	@echo "make bench-fetch       100,000 minutes of candles against python-binance's own way and ccxt's loop; ten symbols"
 	@echo "make bench-fuzz        every operation of the API, asked rightly and wrongly, thousands of times"
 	@echo "make bench-growth      what a series costs where there are 1 to 1,000 of them"
 	@echo "make bench-replicas    two services on one PostgreSQL while a month goes by"
@@ -93,6 +93,7 @@ bench-fanout: $(STAMP)
 
 bench-fetch: $(STAMP)
 	$(BIN)/python -m benchmarks.fetching
+	$(BIN)/python -m benchmarks.fetching --sustained
 
 bench-fuzz: $(STAMP)
 	$(BIN)/python -m benchmarks.fuzz

@@ -62,7 +62,7 @@ _PRESETS: Mapping[str, Mapping[str, float | int | bool]] = {
     },
     "accurate": {
         **_SHARED, "num_boost_round": 500, "max_depth": 7, "max_leaves": 128, "learning_rate": 0.05,
-        "lambda_l2": 1.0, "feature_fraction": 0.8, "bagging_fraction": 0.8, "max_bin": 255,
+        "lambda_l2": 1.0, "feature_fraction": 0.8, "bagging_fraction": 0.8, "max_bin": 63,
         "min_data_in_leaf": 20.0, "target_scaling": False,
     },
 }  # fmt: skip
