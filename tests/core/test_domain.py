@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clm.core.domain import Series, candles_fingerprint, fingerprint, utc, version_name
+from clm.core.domain import Series, candles_fingerprint, candles_fingerprints, fingerprint, utc, version_name
 from clm.core.errors import BadInput, UnknownInterval
 from clm.core.wire import iso, jsonable
 from tests.support.candles import random_walk
@@ -54,6 +54,15 @@ def test_one_changed_price_changes_the_candles_fingerprint() -> None:
     assert candles_fingerprint(candles) == candles_fingerprint(candles.copy())
     assert candles_fingerprint(candles) != candles_fingerprint(changed)
     assert candles_fingerprint(candles) != candles_fingerprint(candles.iloc[1:])
+
+
+def test_fingerprints_of_many_windows_are_those_of_each_window_alone() -> None:
+    candles = random_walk(50)
+
+    of = candles_fingerprints(candles)
+
+    windows = [(0, 50), (0, 1), (7, 30), (49, 50)]
+    assert [of(*w) for w in windows] == [candles_fingerprint(candles.iloc[slice(*w)]) for w in windows]
 
 
 def test_the_json_form_is_json_and_says_utc() -> None:

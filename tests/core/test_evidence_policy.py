@@ -165,6 +165,18 @@ class TestRefresh:
         assert "refresh_weighed" not in ANY_GAIN.decide(soon).numbers
         assert "refresh_weighed" in ANY_GAIN.decide(later).numbers
 
+    def test_alone_reads_the_other_series(self) -> None:
+        read: list[int] = []
+
+        def pool() -> tuple[()]:
+            read.append(1)
+            return ()
+
+        ANY_GAIN.decide(case(pool=pool))
+        assert not read
+        ANY_GAIN.decide(case(pool=pool, champion_age=self.OLD))
+        assert read
+
     def test_can_be_switched_off(self) -> None:
         made = case(champion_age=timedelta(days=300), own=paired(better_by=0.001))
 
