@@ -20,10 +20,10 @@ def import_dumps(
 ) -> None:
     """Read Binance's public dump files into the candle store."""
     from clm.market.dumps import import_candles
-    from clm.market.store import CandleStore
+    from clm.market.stores import candle_store
     from clm.settings import Settings
 
-    store = CandleStore(Settings.load().data_dir)
+    store = candle_store(Settings.load().data_dir)
     imported = import_candles(path, store, mend=repair)
     if as_json:
         return print_json(
@@ -47,4 +47,4 @@ def import_dumps(
             typer.echo(f"  gap       {gap}")
         for line in report.dropped:
             typer.echo(f"  left out  {line}")
-    return typer.echo(f"stored in {store.root}")
+    return typer.echo(f"stored in {store}")

@@ -11,7 +11,7 @@ from clm.core.domain import Series
 from clm.core.dumps import ALLOWED, parse_candles, series_of
 from clm.core.errors import BadInput, InvalidCandles, StorageFailed
 from clm.market.candles import CandleReport, repair, validate
-from clm.market.store import CandleStore
+from clm.market.stores import Candles
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Imported:
     report: CandleReport
 
 
-def import_candles(path: Path, store: CandleStore, *, mend: bool = False) -> list[Imported]:
+def import_candles(path: Path, store: Candles, *, mend: bool = False) -> list[Imported]:
     """Reads a file, or every candle file below a folder, and merges it into the store.
 
     mend: leave out rows that break the rules and name them in the report; otherwise such a row refuses the
@@ -38,9 +38,7 @@ def import_candles(path: Path, store: CandleStore, *, mend: bool = False) -> lis
     return [_take_in(series, parts, store, mend) for series, parts in gathered.items()]
 
 
-def _take_in(
-    series: Series, parts: list[tuple[Path, pd.DataFrame]], store: CandleStore, mend: bool
-) -> Imported:
+def _take_in(series: Series, parts: list[tuple[Path, pd.DataFrame]], store: Candles, mend: bool) -> Imported:
     sound: list[tuple[pd.DataFrame, CandleReport]] = []
     for file, frame in parts:
         try:
