@@ -207,7 +207,8 @@ def test_a_writer_killed_at_any_moment_leaves_no_half_object_and_no_lie_about_wh
 
         found = store.read(HOURLY, ALL)
         assert found is not None
-        known = [i for i in range(3000) if not store.coverage(HOURLY).missing(_span(i, i + 1))]
+        coverage = store.coverage(HOURLY)
+        known = [i for i in range(3000) if not coverage.missing(_span(i, i + 1))]
         _assert_same(found, CANDLES.iloc[known])
 
 
