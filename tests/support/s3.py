@@ -1,4 +1,4 @@
-"""A real S3 API on loopback: moto's server, in a thread of the test's process or in a process of its own."""
+"""A real S3 API on loopback: moto's server, in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,20 +12,38 @@ from typing import Any
 from clm.core import objects
 
 _AWAY = """
-import sys, threading
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer("127.0.0.1", int(sys.argv[1]), verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-threading.Event().wait()
+import sys
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+moto = DomainDispatcherApplication(create_backend_app)
+
+
+class Silent(MotoRequestHandler):
+    def log_request(self, *given):
+        pass
+
+
+def answer(environ, start_response):
+    if sys.argv[2] == "unconditional":
+        environ.pop("HTTP_IF_NONE_MATCH", None)
+    return moto(environ, start_response)
+
+
+server = make_server("127.0.0.1", int(sys.argv[1]), answer, threaded=True, request_handler=Silent)
+print(server.port, flush=True)
+server.serve_forever()
 """
 BUCKET = "candles-and-models"
 
 
 @contextmanager
-def s3_server() -> Iterator[S3]:
-    """A server with an empty bucket; meanwhile the environment says where it is, for children too."""
-    server = S3()
+def s3_server(*, conditional: bool = True) -> Iterator[S3]:
+    """A server with an empty bucket; meanwhile the environment says where it is, for children too.
+
+    conditional: else one from before conditional writes, which does not know `If-None-Match`.
+    """
+    server = S3("conditional" if conditional else "unconditional")
     try:
         with server.pointed_at():
             server.make_bucket()
@@ -35,10 +53,10 @@ def s3_server() -> Iterator[S3]:
 
 
 class S3:
-    """In a process of its own, so that it can be stopped and go on at the same address (and empty)."""
+    """It can be stopped, and started again at the same address, empty."""
 
-    def __init__(self) -> None:
-        self._port = 0
+    def __init__(self, kind: str) -> None:
+        self._kind, self._port = kind, 0
         self.start()
 
     @property
@@ -54,7 +72,7 @@ class S3:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _AWAY, str(self._port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, "-c", _AWAY, str(self._port), self._kind], stdout=subprocess.PIPE
         )
         assert self._process.stdout is not None
         self._port = int(self._process.stdout.readline())
@@ -62,13 +80,6 @@ class S3:
     def stop(self) -> None:
         self._process.kill()
         self._process.communicate()
-
-    def pause(self) -> None:
-        """It takes connections and answers none."""
-        self._process.send_signal(19)
-
-    def go_on(self) -> None:
-        self._process.send_signal(18)
 
     @contextmanager
     def pointed_at(self) -> Iterator[None]:

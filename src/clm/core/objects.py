@@ -10,6 +10,7 @@ import os
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -32,10 +33,9 @@ _TAKEN = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An object. bytes: how long it is. written_at: seconds. stamp: changes when it does."""
+    """An object, or a file. bytes: how long it is. stamp: changes when it does."""
 
     bytes: int
-    written_at: float
     stamp: Hashable
 
 
@@ -112,11 +112,22 @@ class Objects:
         store, path = self._at(name)
         with self._told(name, "read"):
             try:
-                size = int(store.info(path)["size"])
-                return Found(size, store.modified(path).timestamp(), store.ukey(path))
+                about = store.info(path)
             except FileNotFoundError as exc:
                 _require_bucket(exc)
                 return None
+        return Found(int(about["size"]), str(about))
+
+    def written_at(self, name: str) -> float | None:
+        """Seconds, by the store's clock; None where there is no such object."""
+        store, path = self._at(name)
+        with self._told(name, "read"):
+            try:
+                moment: datetime = store.modified(path)
+            except FileNotFoundError as exc:
+                _require_bucket(exc)
+                return None
+        return moment.timestamp()
 
     def delete(self, name: str) -> None:
         """Also where there is none."""

@@ -131,8 +131,8 @@ class ArtifactStore:
 
     def age_seconds(self, name: str) -> float:
         """Since a file was written; 0 for one that is gone."""
-        found = self._files.about(name)
-        return 0.0 if found is None else time.time() - found.written_at
+        written_at = self._files.written_at(name)
+        return 0.0 if written_at is None else time.time() - written_at
 
     def files(self) -> set[str]:
         """Names of all files that look like models."""

@@ -39,6 +39,9 @@ class Files(Protocol):
     def about(self, name: str) -> Found | None:
         """None where there is none; of what is no file, such as a folder, a length below 0."""
 
+    def written_at(self, name: str) -> float | None:
+        """Seconds; None where there is none."""
+
     def delete(self, name: str) -> None:
         """Also where there is none."""
 
@@ -110,7 +113,14 @@ class LocalFiles:
             except FileNotFoundError:
                 return None
         size = found.st_size if stat.S_ISREG(found.st_mode) else -1
-        return Found(size, found.st_mtime, (found.st_mtime_ns, found.st_size))
+        return Found(size, (found.st_mtime_ns, found.st_size))
+
+    def written_at(self, name: str) -> float | None:
+        with self._told(name, "read"):
+            try:
+                return (self._folder / name).stat().st_mtime
+            except FileNotFoundError:
+                return None
 
     def delete(self, name: str) -> None:
         with self._told(name, "deleted"):
@@ -200,6 +210,9 @@ class ObjectFiles:
 
     def about(self, name: str) -> Found | None:
         return self._objects.about(name)
+
+    def written_at(self, name: str) -> float | None:
+        return self._objects.written_at(name)
 
     def delete(self, name: str) -> None:
         self._objects.delete(name)
