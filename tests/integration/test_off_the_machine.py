@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,15 @@ from fastapi.testclient import TestClient
 from benchmarks.rehearsal import environment
 from clm.api.app import create_app
 from clm.bootstrap import Application
+from clm.core.closes import newest_close
 from clm.core.runs import RunKind, RunRequest, RunState
 from clm.settings import Settings
 from tests.support.exchange import serving, simulated
 from tests.support.postgres import fresh_database
 from tests.support.s3 import BUCKET, S3, s3_server
 from tests.support.service import settings_for, wait_for_end
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -62,7 +66,7 @@ def test_one_replica_retrains_in_a_pool_of_processes_and_the_other_answers_with_
                     settings_for(
                         exchange, folder, db_url=database, model_dir=f"s3://{BUCKET}/models",
                         data_dir=f"s3://{BUCKET}/candles", symbols=("BTCUSDT", "ETHUSDT"), processes=2,
-                        live_shadow=True,
+                        models=("lightgbm",), live_shadow=True,
                     ),
                     interactive=True,
                 )
@@ -79,7 +83,7 @@ def test_one_replica_retrains_in_a_pool_of_processes_and_the_other_answers_with_
             ready = client.get("/health/ready").json()
         assert answer.json()["artifact_sha256"] == champion.artifact_sha256, answer.text
         assert ready["status"] == "ready", ready
-        assert two.newest_stored(two.series[0]) == two.now(two.series[0])
+        assert two.newest_stored(two.series[0]) == newest_close(two.now(two.series[0]), HOUR)
 
         two.live_watch.tick()
         tick = _newest_tick(two)

@@ -27,6 +27,8 @@ _S3 = {
         "retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS},
     },
 }
+#: Whatever a client waits for itself: no single object takes longer, and another second for each megabyte.
+_SECONDS = 60.0
 #: Said instead of "there is one already" where two create the same object in the same moment.
 _TAKEN = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
@@ -57,7 +59,7 @@ class Objects:
         store, path = self._at(name)
         with self._told(name, "written"):
             try:
-                store.pipe_file(path, raw, mode="create")
+                _ask(store, "pipe_file", path, raw, mode="create", seconds=_SECONDS + len(raw) / 1e6)
             except FileExistsError:
                 return False
             except OSError as exc:
@@ -70,7 +72,7 @@ class Objects:
         """Writes an object, or replaces it."""
         store, path = self._at(name)
         with self._told(name, "written"):
-            store.pipe_file(path, raw)
+            _ask(store, "pipe_file", path, raw, seconds=_SECONDS + len(raw) / 1e6)
 
     def get(self, name: str) -> bytes | None:
         """None where there is no such object."""
@@ -101,7 +103,7 @@ class Objects:
         root = len(self._opened()[1]) + 1
         with self._told(below, "listed"):
             try:
-                found = store.find(path, detail=True)
+                found = _ask(store, "find", path, detail=True)
             except FileNotFoundError as exc:
                 _require_bucket(exc)
                 return {}
@@ -112,7 +114,7 @@ class Objects:
         store, path = self._at(name)
         with self._told(name, "read"):
             try:
-                about = store.info(path)
+                about = _ask(store, "info", path)
             except FileNotFoundError as exc:
                 _require_bucket(exc)
                 return None
@@ -134,7 +136,7 @@ class Objects:
         store, path = self._at(name)
         with self._told(name, "deleted"):
             try:
-                store.rm_file(path)
+                _ask(store, "rm_file", path)
             except FileNotFoundError as exc:
                 _require_bucket(exc)
 
@@ -143,8 +145,8 @@ class Objects:
         store, path = self._at(name)
         with self._told(name, "moved"):
             try:
-                store.cp_file(path, self._at(to)[1])
-                store.rm_file(path)
+                _ask(store, "cp_file", path, self._at(to)[1])
+                _ask(store, "rm_file", path)
             except FileNotFoundError as exc:
                 _require_bucket(exc)
                 return False
@@ -152,7 +154,8 @@ class Objects:
 
     def _read(self, store: Any, paths: list[str]) -> dict[str, Any]:
         with self._told("", "read"):
-            found: dict[str, Any] = store.cat(paths, on_error="return")
+            seconds = 2 * _SECONDS * len(paths)
+            found: dict[str, Any] = _ask(store, "cat", paths, on_error="return", seconds=seconds)
         return found
 
     def _opened(self) -> tuple[Any, str]:
@@ -186,6 +189,15 @@ def opened(url: str, process: int) -> tuple[Any, str]:
     if options:
         store.retries = _ATTEMPTS
     return store, path.rstrip("/")
+
+
+def _ask(store: Any, method: str, *given: Any, seconds: float = _SECONDS, **named: Any) -> Any:
+    """One call, given up after so many seconds: a PUT may wait for a word of the server's without end."""
+    if not store.async_impl:
+        return getattr(store, method)(*given, **named)
+    from fsspec.asyn import sync
+
+    return sync(store.loop, getattr(store, f"_{method}"), *given, timeout=seconds, **named)
 
 
 def _require_bucket(error: FileNotFoundError) -> None:
