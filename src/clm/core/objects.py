@@ -16,8 +16,8 @@ from typing import Any
 
 from clm.core.errors import StorageFailed
 
-#: An S3 server that does not answer is given up after little more than a minute: s3fs tries a read twice
-#: over, and each of its tries is two of botocore's. One connection an object: its size is not asked first.
+#: An S3 server that does not answer is given up after a minute and a half at most: s3fs tries a read
+#: twice over, and each of its tries is two of botocore's. One connection an object: its size is not asked first.
 _ATTEMPTS = 2
 _S3 = {
     "max_concurrency": 1,
@@ -140,8 +140,8 @@ class Objects:
             except FileNotFoundError as exc:
                 _require_bucket(exc)
 
-    def move(self, name: str, to: str) -> bool:
-        """False where there is no such object. A crash in between leaves it under both names."""
+    def move(self, name: str, to: str) -> None:
+        """Nothing where there is no such object. A crash in between leaves it under both names."""
         store, path = self._at(name)
         with self._told(name, "moved"):
             try:
@@ -149,8 +149,6 @@ class Objects:
                 _ask(store, "rm_file", path)
             except FileNotFoundError as exc:
                 _require_bucket(exc)
-                return False
-        return True
 
     def _read(self, store: Any, paths: list[str]) -> dict[str, Any]:
         with self._told("", "read"):
@@ -174,9 +172,8 @@ class Objects:
             # Every vendor has a tree of its own, and under it that of its HTTP library.
             what = f"{self.url}/{name}" if name else self.url
             said = str(exc).strip().splitlines()
-            raise StorageFailed(
-                f"{what} cannot be {done}: {said[0] if said else type(exc).__name__}"
-            ) from exc
+            silent = "no answer in time" if isinstance(exc, TimeoutError) else type(exc).__name__
+            raise StorageFailed(f"{what} cannot be {done}: {said[0] if said else silent}") from exc
 
 
 @lru_cache
