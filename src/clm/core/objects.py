@@ -17,7 +17,8 @@ from typing import Any
 from clm.core.errors import StorageFailed
 
 #: An S3 server that does not answer is given up after a minute and a half at most: s3fs tries a read
-#: twice over, and each of its tries is two of botocore's. One connection an object: its size is not asked first.
+#: twice over, and each of its tries is two of botocore's. One connection an object: no look at its size
+#: before.
 _ATTEMPTS = 2
 _S3 = {
     "max_concurrency": 1,
