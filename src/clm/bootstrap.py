@@ -26,7 +26,7 @@ from clm.core.watchlist import Watched
 from clm.core.wire import jsonable
 from clm.cycles import CycleOutcome, Cycles
 from clm.market.ping import ping
-from clm.market.store import CandleStore
+from clm.market.stores import candle_store
 from clm.parts import policy_of
 from clm.registry.mend import mend
 
@@ -101,7 +101,7 @@ class Application(Cycles):
 
     def newest_stored(self, series: Series) -> datetime | None:
         """When the newest candle of the store closes; None where there is none."""
-        spans = CandleStore(self.settings.data_dir).coverage(series).spans
+        spans = candle_store(self.settings.data_dir).coverage(series).spans
         return datetime.fromtimestamp(spans[-1][1] / 1000, UTC) if spans else None
 
     def ping_exchange(self, seconds: float) -> None:
@@ -109,14 +109,15 @@ class Application(Cycles):
         ping(self.settings.binance_url, seconds)
 
     def folders(self) -> list[Path]:
-        """Where this application writes to."""
+        """Where this application writes to on this machine."""
         url = self.registry.database.engine.url
         own = (
             [Path(url.database).absolute().parent]
             if url.get_backend_name() == "sqlite" and url.database
             else []
         )
-        return [*own, self.settings.model_dir.absolute(), self.settings.data_dir.absolute()]
+        places = (self.settings.model_dir, self.settings.data_dir)
+        return [*own, *(place.absolute() for place in places if isinstance(place, Path))]
 
     def standings(self, symbol: str | None = None, interval: str | None = None) -> list[dict[str, Any]]:
         """How challengers stand on one series, or on all (symbol None)."""

@@ -29,7 +29,7 @@ from clm.features.engineer import QuantumFeatureEngineer
 from clm.jobs.supervisor import ONE_THREAD
 from clm.market.binance import BinanceDataClient
 from clm.market.pace import Pace
-from clm.market.store import CandleStore
+from clm.market.stores import candle_store
 from clm.registry.sql import SQLModelRegistry
 from clm.settings import Settings, environment_of_children
 from clm.telemetry import set_up_logging
@@ -113,7 +113,7 @@ def _sources(settings: Settings, series: Series) -> list[CandleSource]:
     exchange = client(cache_enabled=False)
     if not settings.cache_enabled:
         return [("the exchange", exchange.load_training_data)]
-    store, through = CandleStore(settings.data_dir), client(cache_enabled=True)
+    store, through = candle_store(settings.data_dir), client(cache_enabled=True)
 
     def stored(start: datetime, end: datetime) -> pd.DataFrame | None:
         step = series.step.total_seconds()

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clm.core.access import ApiKey, configured_keys
 from clm.core.domain import INTERVALS, SYMBOL, Series
 from clm.core.errors import BadInput, InvalidSetting
+from clm.core.places import place
 from clm.core.text import fit_to_show, mask_url, plain_text, read_json
 
 PREFIX = "CLM_"
@@ -129,8 +130,12 @@ class Settings(BaseSettings):
     )
 
     db_url: str = Field("sqlite:///clm.db", description="SQLAlchemy URL: sqlite:/// or postgresql+psycopg://")
-    model_dir: Path = Field(Path("models"), description="folder of the model files")
-    data_dir: Path = Field(Path("data"), description="folder of the candle store")
+    model_dir: Path | str = Field(
+        Path("models"), description="model files: a folder, or a URL such as s3://bucket/prefix"
+    )
+    data_dir: Path | str = Field(
+        Path("data"), description="the candle store: a folder, or a URL such as s3://bucket/prefix"
+    )
     cache_enabled: bool = Field(True, description="keep fetched candles in the candle store")
     cache_ttl: Amount = Field(
         3600, ge=0, description="seconds after which the newest stored candles are read again"
@@ -165,6 +170,11 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["console", "json"] = Field("console", description="how log lines look")
+
+    @field_validator("model_dir", "data_dir", mode="before")
+    @classmethod
+    def _places(cls, value: object, info: ValidationInfo) -> object:
+        return place(str(info.field_name), value) if isinstance(value, str) else value
 
     @field_validator(
         "symbols", "models", "pooled_models", "allowed_hosts", "cors_origins", "trusted_proxies",
@@ -332,9 +342,9 @@ class Settings(BaseSettings):
 def _first_wrong(error: ValidationError) -> tuple[str, Any, str]:
     """The first wrong setting: its name, what was given, what is allowed."""
     first = error.errors()[0]
-    name = str(first["loc"][0])
+    name, cause = str(first["loc"][0]), first.get("ctx", {}).get("error")
     allowed = str(first["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    return name, fit_to_show(name, first["input"]), allowed
+    return name, fit_to_show(name, first["input"]), cause.allowed if isinstance(cause, BadInput) else allowed
 
 
 def environment_of_children(**more: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ LAST_CLOSED = pd.Timestamp(NOW).floor("h") - pd.Timedelta(hours=1)
 Client = tuple[DataClient, Callable[[timedelta], object]]
 
 
-@pytest.fixture(params=["binance", "binance without cache", "frame"])
+@pytest.fixture(params=["binance", "binance without cache", "binance and an object store", "frame"])
 def client_and_clock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
     with ExitStack() as stack:
         if request.param == "frame":
@@ -36,10 +36,11 @@ def client_and_clock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator
             yield frame, advance
             return
         server = stack.enter_context(serving(MARKET))
-        cached = request.param == "binance"
+        cached = request.param != "binance without cache"
+        where = f"memory://data{tmp_path}" if request.param == "binance and an object store" else tmp_path
         yield (
             BinanceDataClient(
-                cache_enabled=cached, cache_ttl=0, base_url=server.url, data_dir=tmp_path, pace=QUICK
+                cache_enabled=cached, cache_ttl=0, base_url=server.url, data_dir=where, pace=QUICK
             ),
             server.clock.advance,
         )

@@ -22,7 +22,7 @@ from tests.support.versions import BTC, ETH, T0, candidate
 RIDGE = "sklearn_ridge"
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "third party"])
+@pytest.fixture(params=["sqlite", "postgresql", "object store", "third party"])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ModelRegistry]:
     with ExitStack() as stack:
         if request.param == "third party":
@@ -31,7 +31,8 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ModelRe
         url = f"sqlite:///{tmp_path}/clm.db"
         if request.param == "postgresql":
             url = stack.enter_context(fresh_database())
-        yield stack.enter_context(SQLModelRegistry(url, tmp_path / "models", series=BTC))
+        models = f"memory://models{tmp_path}" if request.param == "object store" else tmp_path / "models"
+        yield stack.enter_context(SQLModelRegistry(url, models, series=BTC))
 
 
 def test_it_is_one(registry: ModelRegistry) -> None:

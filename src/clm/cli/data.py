@@ -24,11 +24,11 @@ def import_dumps(
 ) -> None:
     """Read Binance's public dump files into the candle store, series side by side."""
     from clm.market.dumps import import_candles
-    from clm.market.store import CandleStore
+    from clm.market.stores import candle_store
     from clm.settings import Settings
 
     settings = Settings.load()
-    store = CandleStore(settings.data_dir)
+    store = candle_store(settings.data_dir)
     with _processes(path, settings.processes) as executor:
         imported = import_candles(path, store, mend=repair, executor=executor)
     if as_json:
@@ -53,7 +53,7 @@ def import_dumps(
             typer.echo(f"  gap       {gap}")
         for line in report.dropped:
             typer.echo(f"  left out  {line}")
-    return typer.echo(f"stored in {store.root}")
+    return typer.echo(f"stored in {store}")
 
 
 #: Processes take a second or two to begin: so many bytes of files are read here meanwhile.

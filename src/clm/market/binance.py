@@ -23,7 +23,8 @@ from clm.core.errors import (
 from clm.market.candles import CandleReport, empty_candles, find_gaps, validate
 from clm.market.lanes import in_order
 from clm.market.pace import Pace
-from clm.market.store import CandleStore, Span
+from clm.market.store import Span
+from clm.market.stores import Candles, candle_store
 from clm.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ _LATEST_MS = 2**63 // 10**6
 class BinanceDataClient:
     """Closed candles of one series, from Binance or whatever speaks its REST at `base_url`.
 
-    cache_enabled: keep candles in the store under `data_dir`. cache_ttl: seconds after which the newest
-    stored candles are read again for revisions; missing ones are always fetched. Building it asks nobody.
+    cache_enabled: keep candles in the store under `data_dir`, a folder or the URL of an object store.
+    cache_ttl: seconds after which the newest stored candles are read again for revisions; missing ones are
+    always fetched. Building it asks nobody.
     """
 
     def __init__(
@@ -71,8 +73,8 @@ class BinanceDataClient:
         settings = Settings.load() if base_url is None or data_dir is None else None
         self.base_url = (base_url or (settings.binance_url if settings else "")).rstrip("/")
         self.cache_ttl = cache_ttl
-        folder = Path(data_dir) if data_dir is not None else (settings.data_dir if settings else Path())
-        self._store = CandleStore(folder) if cache_enabled else None
+        where = data_dir if data_dir is not None else (settings.data_dir if settings else Path())
+        self._store = candle_store(where) if cache_enabled else None
         self._pace = pace or Pace()
         self._wall = wall
         self._step = int(self.series.step.total_seconds() * 1000)
@@ -142,7 +144,7 @@ class BinanceDataClient:
         self._tell(validate(frame, self.series))
         return frame
 
-    def _through_store(self, store: CandleStore, span: Span, now: int) -> pd.DataFrame:
+    def _through_store(self, store: Candles, span: Span, now: int) -> pd.DataFrame:
         """Fetch what the store lacks, then read it all from there."""
         for _ in range(3):
             for missing in self._to_fetch(store, span):
@@ -151,10 +153,10 @@ class BinanceDataClient:
             if frame is not None:
                 return frame
         raise InvalidCandles(
-            f"stored candles of {self.series} under {store.root} stay unreadable; clear the cache"
+            f"stored candles of {self.series} under {store} stay unreadable; clear the cache"
         )
 
-    def _fetch_into(self, store: CandleStore, missing: Span, newest: int, now: int) -> None:
+    def _fetch_into(self, store: Candles, missing: Span, newest: int, now: int) -> None:
         """Pages into the store, a few at a time; what had come when something broke is kept."""
         waiting: list[tuple[pd.DataFrame, Span]] = []
 
@@ -174,7 +176,7 @@ class BinanceDataClient:
         finally:
             put()
 
-    def _to_fetch(self, store: CandleStore, span: Span) -> list[Span]:
+    def _to_fetch(self, store: Candles, span: Span) -> list[Span]:
         """Spans never asked for; and the newest stored candles when they are due for another look."""
         coverage = store.coverage(self.series)
         missing = coverage.missing(span)

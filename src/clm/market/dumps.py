@@ -12,7 +12,7 @@ from clm.core.domain import Series
 from clm.core.dumps import ALLOWED, parse_candles, series_of
 from clm.core.errors import BadInput, ClmError, InvalidCandles, StorageFailed
 from clm.market.candles import CandleReport, repair, validate
-from clm.market.store import CandleStore
+from clm.market.stores import Candles
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Imported:
 
 
 def import_candles(
-    path: Path, store: CandleStore, *, mend: bool = False, executor: Executor | None = None
+    path: Path, store: Candles, *, mend: bool = False, executor: Executor | None = None
 ) -> list[Imported]:
     """Reads a file, or every candle file below a folder, and merges it into the store.
 
@@ -52,16 +52,14 @@ def import_candles(
     return [imported for imported in done if isinstance(imported, Imported)]
 
 
-def _tried(series: Series, files: list[Path], store: CandleStore, mend: bool) -> Imported | ClmError:
+def _tried(series: Series, files: list[Path], store: Candles, mend: bool) -> Imported | ClmError:
     try:
         return _take_in(series, [(file, _read(file)) for file in files], store, mend)
     except ClmError as error:
         return error
 
 
-def _take_in(
-    series: Series, parts: list[tuple[Path, pd.DataFrame]], store: CandleStore, mend: bool
-) -> Imported:
+def _take_in(series: Series, parts: list[tuple[Path, pd.DataFrame]], store: Candles, mend: bool) -> Imported:
     sound: list[tuple[pd.DataFrame, CandleReport]] = []
     for file, frame in parts:
         try:

@@ -1,4 +1,4 @@
-"""The candle store: one Parquet file per series and month, and a note of which times were asked for.
+"""The candle store in a folder: one Parquet file per series and month, and a note of the times asked for.
 
     DIR/BTCUSDT/1h/2024-12.parquet     candles of December 2024
     DIR/BTCUSDT/1h/coverage.json       times known: what is not there does not exist (outage, late listing)
@@ -80,6 +80,9 @@ class CandleStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def __str__(self) -> str:
+        return str(self.root)
+
     def coverage(self, series: Series) -> Coverage:
         """Which times are known. An unreadable note counts as none: everything is fetched again."""
         file = self._folder(series) / "coverage.json"
@@ -98,7 +101,7 @@ class CandleStore:
     def read(self, series: Series, span: Span) -> pd.DataFrame | None:
         """Candles with open times in the span, ascending; None when a damaged file was dropped meanwhile."""
         parts = []
-        for month in _months(span):
+        for month in months(span):
             file = self._file(series, month)
             if not file.exists():
                 continue
@@ -111,7 +114,7 @@ class CandleStore:
         table = pa.concat_tables(parts)
         opens = table["open_time"].to_numpy()
         low, high = np.searchsorted(opens, span)
-        return _frame(table.slice(int(low), int(high - low)))
+        return frame_of(table.slice(int(low), int(high - low)))
 
     def write(
         self, series: Series, candles: pd.DataFrame, known: Span, tail_read_at: float | None = None
@@ -143,7 +146,7 @@ class CandleStore:
         file = self._file(series, month)
         stored = self._read_month(series, month, file) if file.exists() else None
         if stored is not None:
-            candles = pd.concat([_frame(stored), candles])
+            candles = pd.concat([frame_of(stored), candles])
             candles = candles[~candles.index.duplicated(keep="last")].sort_index()
         columns = {"open_time": pd.DatetimeIndex(candles.index).as_unit("ms").asi8}
         columns |= {name: candles[name].to_numpy() for name in CANDLE_COLUMNS}
@@ -160,7 +163,7 @@ class CandleStore:
         with self._writing(series):
             file.unlink(missing_ok=True)
             before = self.coverage(series)
-            self._note(folder, Coverage(before.without(_month_span(month)), before.tail_read_at))
+            self._note(folder, Coverage(before.without(month_span(month)), before.tail_read_at))
         return None
 
     def _note(self, folder: Path, coverage: Coverage) -> None:
@@ -208,13 +211,13 @@ def _replacing(file: Path) -> Iterator[Path]:
         os.close(folder)
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
+def frame_of(table: pa.Table) -> pd.DataFrame:
     opens = table["open_time"].to_numpy().astype("datetime64[ms]")
     index = pd.DatetimeIndex(opens, name="open_time").tz_localize("UTC")
     return pd.DataFrame({name: table[name].to_numpy() for name in CANDLE_COLUMNS}, index=index, copy=False)
 
 
-def _months(span: Span) -> list[str]:
+def months(span: Span) -> list[str]:
     """`2024-11`, `2024-12`, … of every month the span touches."""
     first, last = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (span[0], span[1] - 1))
     count = (last.year - first.year) * 12 + last.month - first.month
@@ -224,7 +227,7 @@ def _months(span: Span) -> list[str]:
     ]
 
 
-def _month_span(month: str) -> Span:
+def month_span(month: str) -> Span:
     year, number = (int(part) for part in month.split("-"))
     following = (year + 1, 1) if number == 12 else (year, number + 1)
     low, high = datetime(year, number, 1, tzinfo=UTC), datetime(*following, 1, tzinfo=UTC)

@@ -34,7 +34,7 @@ _LEFTOVER_SECONDS = 3600
 _ATTEMPTS = 10
 
 
-def back_up(db_url: str, model_dir: Path, folder: Path, listen: Listener | None = None) -> Manifest:
+def back_up(db_url: str, model_dir: Path | str, folder: Path, listen: Listener | None = None) -> Manifest:
     """Takes a backup into `folder`, which must not exist or be empty.
 
     Raises NotEmpty, NotFound and DatabaseTooOld (of the database), ArtifactMissing or ArtifactCorrupt (a

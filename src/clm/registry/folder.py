@@ -37,6 +37,7 @@ class ModelFolder:
             known = self._remember(self._files.marker() or self._files.mark(secrets.token_hex(16)))
         if self._files.marker() != known:
             raise StorageFailed(self._elsewhere())
+        self._files.check(known)
         self._claimed = True
 
     def require(self) -> None:
@@ -64,7 +65,7 @@ class ModelFolder:
 
     def _elsewhere(self) -> str:
         return (
-            f"{self._files.folder} is not the folder this database's models are in: is its disk mounted, and "
+            f"{self._files} is not the folder this database's models are in: is its disk mounted, and "
             "do all services share it? If it was moved, `clm verify --fix` adopts it once all files are there"
         )
 

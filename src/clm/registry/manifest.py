@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from clm.core.errors import ArtifactCorrupt, ArtifactMissing, BadData, DatabaseTooNew, NotFound, StorageFailed
-from clm.registry.artifacts import FILE_NAME
 from clm.registry.copy import CopiedTable
+from clm.registry.files import FILE_NAME
 from clm.registry.migrate import KNOWN
 
 MANIFEST, DATABASE, MODELS = "manifest.json", "clm.db", "models"

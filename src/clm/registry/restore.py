@@ -16,11 +16,11 @@ from clm.registry.copy import Listener, copy_database, require_empty
 from clm.registry.database import Database
 from clm.registry.engine import opened, reading, sqlite_url
 from clm.registry.folder import ModelFolder
-from clm.registry.manifest import DATABASE, MODELS, Manifest, check, describe, read_manifest
+from clm.registry.manifest import DATABASE, MODELS, Manifest, check, read_manifest
 from clm.registry.migrate import require_head, revision_of, upgrade
 
 
-def restore(db_url: str, model_dir: Path, folder: Path, listen: Listener | None = None) -> Manifest:
+def restore(db_url: str, model_dir: Path | str, folder: Path, listen: Listener | None = None) -> Manifest:
     """The backup in `folder`, as it was; one taken by an older CLM is brought up to date on the way.
 
     Every file is checked before anything is written. Model files come first, the database last and as a
@@ -56,8 +56,8 @@ def _require_no_other_models(store: ArtifactStore, manifest: Manifest) -> None:
     """What a restore that was cut off brought back may be there."""
     for name in sorted(store.files()):
         known = manifest.models.get(name)
-        if known is None or describe(store.folder / name) != known:
-            raise NotEmpty(f"the model folder {store.folder} is not empty: {name} is not of this backup")
+        if known is None or not store.holds(name, known.sha256):
+            raise NotEmpty(f"the model folder {store} is not empty: {name} is not of this backup")
 
 
 @contextmanager

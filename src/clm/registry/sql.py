@@ -43,7 +43,8 @@ _SAVE_ATTEMPTS = 100
 
 
 class SQLModelRegistry:
-    """The registry of one series (see `for_series`) in the database at `db_url`, files under `model_dir`.
+    """The registry of one series (see `for_series`) in the database at `db_url`, files under `model_dir`,
+    a folder or the URL of an object store.
 
     Arguments not given come from the settings. Building it connects nothing; the first use does, and brings
     an empty or older database up to date. patience: seconds a database that does not answer is waited for.
@@ -64,7 +65,7 @@ class SQLModelRegistry:
             series = series or Series(settings.symbols[0], settings.interval)
         self.series = series
         self.database = Database(db_url, patience=patience)
-        self._files = ArtifactStore(Path(model_dir))
+        self._files = ArtifactStore(model_dir)
         self.folder = ModelFolder(self.database, self._files)
         self._by_series = {series: self}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,16 +50,12 @@ class Upkeep:
         if marked.rowcount and artifact.file_path:
             self._files.set_aside(artifact.file_path, f"{now:%Y%m%d_%H%M%S}")
 
-    def stamp(self, artifact: ModelArtifact) -> tuple[int, int] | None:
-        """When a version's file was written (nanoseconds) and how long it is; None where it is missing.
+    def stamp(self, artifact: ModelArtifact) -> Hashable | None:
+        """Of a version's file; None where it is missing. Raises ArtifactCorrupt, StorageFailed.
 
-        As long as it stays the same, so does what `load_model` comes to. Raises as `ArtifactStore.locate`.
+        As long as it stays the same, so does what `load_model` comes to.
         """
-        try:
-            found = self._files.locate(artifact).stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size
+        return self._files.stamp(self._files.name_of(artifact))
 
     def retain(self, keep: int) -> list[str]:
         """Deletes files of RETIRED versions but for the newest `keep` of each series and model type.
@@ -103,11 +99,7 @@ class Upkeep:
         query = sa.select(versions).where(versions.c.quarantined_at.is_not(None))
         back = []
         for artifact in self._artifacts(query):
-            file = self._files.folder / str(artifact.file_path)
-            if (
-                not file.is_file()
-                or hashlib.sha256(file.read_bytes()).hexdigest() != artifact.artifact_sha256
-            ):
+            if not self._files.holds(str(artifact.file_path), artifact.artifact_sha256):
                 continue
             with self._database.writing() as connection:
                 connection.execute(
@@ -127,11 +119,11 @@ class Upkeep:
         if hashlib.sha256(raw).hexdigest() != artifact.artifact_sha256:
             said = f"{artifact.model_type} {artifact.version} of {artifact.series}"
             raise ArtifactCorrupt(f"these bytes are not the file of {said}")
-        file = self._files.locate(artifact)
-        if not file.is_file() or file.read_bytes() != raw:
+        name = self._files.name_of(artifact)
+        if not self._files.holds(name, artifact.artifact_sha256):
             # An altered file that nobody has noticed yet.
-            self._files.set_aside(file.name, f"{datetime.now(UTC):%Y%m%d_%H%M%S}")
-            self._files.put(file.name, raw)
+            self._files.set_aside(name, f"{datetime.now(UTC):%Y%m%d_%H%M%S}")
+            self._files.put(name, raw)
         with self._database.writing() as connection:
             connection.execute(
                 versions.update()
@@ -140,7 +132,7 @@ class Upkeep:
                 .values(quarantined_at=None, quarantine_reason=None, pruned_at=None)
             )
         # Retention, while the row still said that it was put away, may have swept it up once more.
-        self._files.put(file.name, raw)
+        self._files.put(name, raw)
 
     def _old(self, keep: int) -> list[ModelArtifact]:
         query = sa.select(versions).order_by(versions.c.trained_at.desc(), versions.c.id.desc())
@@ -154,7 +146,7 @@ class Upkeep:
         left = [
             artifact
             for artifact in self._artifacts(sa.select(versions).where(versions.c.pruned_at.is_not(None)))
-            if (self._files.folder / str(artifact.file_path)).exists()
+            if self._files.stamp(str(artifact.file_path)) is not None
         ]
         for artifact in left:
             self._files.put_away(artifact)
