@@ -24,7 +24,8 @@ from clm.serving.follower import Follower
 from clm.serving.forecasts import Forecasts
 from clm.serving.snapshot import Limits as AnswerLimits
 from clm.settings import Settings
-from clm.shadow.live import Desk, LiveShadow
+from clm.shadow.live import LiveShadow
+from clm.shadow.looking import Desk
 
 
 class Services(Parts):

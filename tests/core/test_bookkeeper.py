@@ -151,8 +151,8 @@ class _WithBook:
 def _fed(stage: Stage, hours: int) -> int:
     """Forecasts of so many hours, scored and not yet bet on; how many."""
     stage.client.now += hours * HOUR
-    (desk,) = stage.live._asked()
-    known = stage.live._look(desk)
+    (desk,) = stage.live.desks()
+    known = stage.live.looking.look(desk)
     stage.live._forecast(desk, RIDGE, known)
     stage.live._score(desk, RIDGE, known)
     (challenger,) = stage.registry.challengers(RIDGE)

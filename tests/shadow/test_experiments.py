@@ -573,8 +573,8 @@ def _contest(stage: Stage, experiment: Experiment) -> Contest:
 def _forecast_and_score(stage: Stage, hours: int) -> None:
     """Everything of a tick but the bets."""
     stage.client.now += hours * HOUR
-    (desk,) = stage.live._asked()
-    known = stage.live._look(desk)
+    (desk,) = stage.live.desks()
+    known = stage.live.looking.look(desk)
     stage.live._forecast(desk, RIDGE, known)
     stage.live._score(desk, RIDGE, known)
 

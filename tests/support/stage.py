@@ -20,7 +20,8 @@ from clm.core.timeline import TimelineRule
 from clm.registry.experiments import SQLExperiments
 from clm.registry.sql import SQLModelRegistry
 from clm.replay.client import AsOfClient
-from clm.shadow.live import Desk, LiveShadow
+from clm.shadow.live import LiveShadow
+from clm.shadow.looking import Desk
 from tests.support.candles import random_walk
 from tests.support.versions import BTC
 

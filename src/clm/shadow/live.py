@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import cache
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -20,50 +19,28 @@ import structlog
 from clm.core import scoring
 from clm.core.alert import Alarm, Alert
 from clm.core.book import Forecast, Source
-from clm.core.bookkeeper import MAX_CATCH_UP, Bookkeeper
-from clm.core.closes import newest_close
 from clm.core.domain import (
     Decision,
     ModelArtifact,
     Series,
     VersionStatus,
-    candles_fingerprints,
     feature_columns,
     utc,
 )
-from clm.core.ensembles import ENSEMBLE, EnsembleKeeper
-from clm.core.errors import ClmError, EvidenceMoved, InsufficientData
+from clm.core.ensembles import ENSEMBLE
+from clm.core.errors import ClmError, EvidenceMoved
 from clm.core.experiments import Experiment
-from clm.core.policy import PromotionPolicy
-from clm.core.protocols import DataClient, FeatureEngineer, TrainedModel
+from clm.core.protocols import FeatureEngineer, TrainedModel
 from clm.core.reign import load_fit, look, reign_of
-from clm.core.side_by_side import SideBySide
 from clm.core.stores import ExperimentStore
-from clm.core.variance import VARIANCE_MEMORY, variance_after
 from clm.core.verdict import carry_unloadable
 from clm.core.wire import jsonable
-from clm.shadow.contests import Contests, Entered, Entrant
+from clm.shadow.contests import Contests, Entered
+from clm.shadow.looking import Desk, Known, Looking
 from clm.shadow.parity import Parity, compare, told
 from clm.shadow.settling import Settling
 
 log = structlog.get_logger()
-#: Series whose newest candles are waited for at once.
-_LANES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """One series and what watching it takes."""
-
-    data: DataClient
-    keeper: Bookkeeper
-    policy: PromotionPolicy
-    models: Sequence[str]
-    ensemble: EnsembleKeeper | None = None
-
-    @property
-    def series(self) -> Series:
-        return self.keeper.registry.series
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +65,6 @@ class Tick:
     def to_json(self) -> dict[str, Any]:
         """In figures; decisions as their number, for they are on record themselves."""
         return {**jsonable(self), "decisions": len(self.decisions)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What is known of one series at a tick.
-
-    inputs_at: fingerprint of the candles that a forecast at a position of `candles` is made from. contests:
-    the experiments that have begun.
-    """
-
-    now: datetime
-    candles: pd.DataFrame
-    features: pd.DataFrame
-    variance: pd.Series
-    inputs_at: Callable[[int], str]
-    contests: tuple[Entered, ...]
-
-    def entrants(self, model_type: str) -> list[Entrant]:
-        """Arms of experiments of that model type."""
-        return [arm for c in self.contests if c.experiment.model_type == model_type for arm in c.arms]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +96,19 @@ class LiveShadow:
         rehearsal: bool = False,
         experiments: ExperimentStore | None = None,
     ) -> None:
-        self._asked = desks
-        self._features = feature_engineer
+        self.desks = desks
         self._alarm = alarm
         self._rehearsal = rehearsal
         self._contests = Contests(experiments, alarm)
-        self._closed: dict[Series, datetime] = {}
-        self._lanes = SideBySide(_LANES, "clm-shadow")
+        self.looking = Looking(feature_engineer, self._contests)
 
     def tick(self) -> Tick:
         """Everything that is due now; raises only what concerns all series alike."""
-        desks = self._asked()
+        desks = self.desks()
         seen: dict[Series, _Seen] = {}
         errors: dict[str, str] = {}
         stored = late = scored = revised = 0
-        for desk, found in self._looks(self._due_now(desks)):
+        for desk, found in self.looking.looks(self.looking.due(desks)):
             try:
                 if isinstance(found, ClmError):
                     raise found
@@ -167,7 +122,7 @@ class LiveShadow:
                 errors[str(desk.series)] = str(error)
                 log.warning("shadow_failed", series=str(desk.series), error=str(error))
                 continue
-            self._closed[desk.series] = newest_close(found.now, desk.series.step)
+            self.looking.done(desk.series, found.now)
             stored, late = stored + sum(m[0] for m in made), late + sum(m[1] for m in made)
             scored, revised = scored + sum(s[0] for s in outcomes), revised + sum(s[1] for s in outcomes)
         decisions: list[Decision] = []
@@ -187,65 +142,12 @@ class LiveShadow:
             tuple(decisions), errors, tuple(ended),
         )  # fmt: skip
 
-    def _due_now(self, desks: Sequence[Desk]) -> list[Desk]:
-        """Those whose candle has closed since they were last looked at.
-
-        Where all have the same interval, whoever asks for a tick knows that it is time for them.
-        """
-        steps = {desk.series.step for desk in desks}
-        if len(steps) < 2:
-            return list(desks)
-        now = utc(desks[0].data.server_time())
-        return [
-            desk for desk in desks
-            if desk.series.step == min(steps)
-            or self._closed.get(desk.series) != newest_close(now, desk.series.step)
-        ]  # fmt: skip
-
-    def _looks(self, due: Sequence[Desk]) -> Iterator[tuple[Desk, _Known | ClmError]]:
-        """A few at a time: candles and features of all at once are more than a process should hold."""
-        for first in range(0, len(due), 2 * _LANES):
-            part = due[first : first + 2 * _LANES]
-            yield from zip(part, self._lanes.each(self._looked, part, lambda d: d.series), strict=True)
-
-    def _looked(self, desk: Desk) -> _Known | ClmError:
-        try:
-            return self._look(desk)
-        except ClmError as error:
-            return error
-
-    def _look(self, desk: Desk) -> _Known:
-        now, registry = utc(desk.data.server_time()), desk.keeper.registry
-        step, begun = registry.series.step, self._contests.begun(registry.series, desk.models, now)
-        # Below zero where the clock was set back: then nothing was missed.
-        missed = min(max(now - self._newest(desk, now, begun), timedelta(0)), MAX_CATCH_UP)
-        start = now - missed - (self._features.warmup + VARIANCE_MEMORY + 1) * step
-        candles = desk.data.load_training_data(start, now)
-        if len(candles) < 2:
-            raise InsufficientData(f"{registry.series}: no candles since {start:%Y-%m-%d %H:%M} UTC")
-        # The same for every model and version: computed once per candle.
-        digest, warmup = candles_fingerprints(candles), self._features.warmup
-        inputs_at = cache(lambda at: digest(max(0, at - warmup), at + 1))
-        features = self._features.transform(candles)
-        contests = self._contests.entered(registry, begun, features)
-        return _Known(now, candles, features, variance_after(candles), inputs_at, contests)
-
-    def _seen(self, desk: Desk, known: _Known) -> _Seen:
+    def _seen(self, desk: Desk, known: Known) -> _Seen:
         until = utc(pd.DatetimeIndex(known.candles.index)[-1]) + desk.keeper.registry.series.step
         parity = {model_type: self._parity(desk, model_type, known) for model_type in desk.models}
         return _Seen(known.now, until, known.contests, parity)
 
-    def _newest(self, desk: Desk, now: datetime, begun: Sequence[Experiment]) -> datetime:
-        """The candle up to which every champion, and every arm since its experiment's start, has forecast."""
-        registry, reached = desk.keeper.registry, desk.keeper.reached
-        champions = [a for m in desk.models if (a := registry.get_active(m)) is not None]
-        newest = [reached(a.model_type, a.version, a.trained_at - desk.series.step) for a in champions]
-        for e in begun:
-            arms = (reached(e.model_type, arm, e.starts_at) for arm in (e.version_a, e.version_b))
-            newest += [max(arm, e.starts_at) for arm in arms]
-        return min(newest, default=now)
-
-    def _forecast(self, desk: Desk, model_type: str, known: _Known) -> tuple[int, int]:
+    def _forecast(self, desk: Desk, model_type: str, known: Known) -> tuple[int, int]:
         """(stored now, of these late): every participant's forecasts of candles it has none for yet."""
         stored = late = 0
         for artifact, model, since, until in self._participants(desk, model_type, known):
@@ -258,7 +160,7 @@ class LiveShadow:
         return stored, late
 
     def _participants(
-        self, desk: Desk, model_type: str, known: _Known
+        self, desk: Desk, model_type: str, known: Known
     ) -> Iterator[tuple[ModelArtifact, TrainedModel, datetime | None, datetime | None]]:
         """Champion, challengers, guarded previous champion, arms, if they can serve; from and until when."""
         registry = desk.keeper.registry
@@ -286,7 +188,7 @@ class LiveShadow:
         self,
         desk: Desk,
         artifact: ModelArtifact,
-        known: _Known,
+        known: Known,
         since: datetime | None,
         until: datetime | None,
     ) -> pd.DataFrame:
@@ -302,7 +204,7 @@ class LiveShadow:
         return known.features.loc[due]
 
     def _made(
-        self, desk: Desk, artifact: ModelArtifact, model: TrainedModel, rows: pd.DataFrame, known: _Known
+        self, desk: Desk, artifact: ModelArtifact, model: TrainedModel, rows: pd.DataFrame, known: Known
     ) -> Iterator[Forecast]:
         values = scoring.forecasts(model, rows, artifact.version)
         step, horizon = desk.keeper.registry.series.step, desk.keeper.rule.horizon
@@ -320,7 +222,7 @@ class LiveShadow:
                 candles_sha256=known.inputs_at(int(at)),
             )  # fmt: skip
 
-    def _score(self, desk: Desk, model_type: str, known: _Known) -> tuple[int, int]:
+    def _score(self, desk: Desk, model_type: str, known: Known) -> tuple[int, int]:
         """(scored, revised): outcomes of candles that have closed since."""
         outcomes = scoring.known_outcomes(known.features)
         return desk.keeper.registry.book.score(model_type, outcomes, known.now)
@@ -353,7 +255,7 @@ class LiveShadow:
             log.info("experiment_ended", experiment=experiment.experiment_id, reason=ended.reason)
             yield experiment
 
-    def _parity(self, desk: Desk, model_type: str, known: _Known) -> dict[str, Parity]:
+    def _parity(self, desk: Desk, model_type: str, known: Known) -> dict[str, Parity]:
         """Of champion, challengers and arms: stored live forecasts against a replay on the candles of now.
 
         A challenger that misses is for the policy to reject; of a champion or arm that does, a human hears.
