@@ -30,7 +30,9 @@ class Loaded:
     def of(cls, registry: ModelRegistry, artifact: ModelArtifact, model: TrainedModel) -> Loaded:
         """With what the book holds about it, of the last `_MEMORY`."""
         profile = Profile.from_json(artifact.profile) if artifact.profile else None
-        blank = cls(artifact, model, profile, IntervalTracker(), Skill(0))
+        # Where it came from is told by the registry; kept here, it would be most of what a series weighs.
+        light = replace(artifact, profile=None, origin=None)
+        blank = cls(light, model, profile, IntervalTracker(), Skill(0))
         return blank.learnt(registry)
 
     def unlikeness(self, names: Sequence[str], row: FeatureRow) -> tuple[float | None, float | None]:
