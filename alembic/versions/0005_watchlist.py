@@ -1,4 +1,4 @@
-"""The watchlist: series added or taken off while the service runs."""
+"""The watchlist: series added or taken off while the service runs. Forecasts are found by their candle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
         sa.UniqueConstraint("symbol", "interval", name="uq_clm_series"),
     )
+    columns = ["symbol", "interval", "model_type", "open_time"]
+    op.create_index("ix_clm_forecasts_candle", "clm_forecasts", columns)
 
 
 def downgrade() -> None:
+    op.drop_index("ix_clm_forecasts_candle", "clm_forecasts")
     op.drop_table("clm_series")

@@ -80,7 +80,7 @@ def test_no_sixty_seconds_hold_more_than_the_budget_whoever_books(
     tmp_path_factory: pytest.TempPathFactory, asks: list[tuple[float, int, int]]
 ) -> None:
     accounts = [Account(tmp_path_factory.getbasetemp() / "shared.json") for _ in range(2)]
-    accounts[0].close("made new", 0)
+    accounts[0].close("made new", 0, 50)
     (tmp_path_factory.getbasetemp() / "shared.json").write_text("{}")
     now, booked = 1e9, []
     for pause, weight, who in asks:
@@ -105,6 +105,17 @@ def test_it_is_worth_another_try_as_soon_as_enough_is_free_and_not_before(tmp_pa
     assert account.book("exchange", 5, 50, 1060.25) == 0
 
 
+def test_a_larger_budget_has_something_left_when_the_smaller_is_used_up_or_closed(tmp_path: Path) -> None:
+    account = Account(tmp_path / "weight.json")
+    assert account.book("exchange", 50, 50, 1000.0) == 0
+    account.close("exchange", 1020.0, 50)
+
+    assert account.book("exchange", 2, 50, 1001.0) > 0
+    assert account.book("exchange", 2, 55, 1001.0) == 0
+    account.close("exchange", 1020.0, 55)
+    assert account.book("exchange", 2, 55, 1002.0) == pytest.approx(18.0)
+
+
 def test_who_was_killed_while_booking_holds_nobody_up(tmp_path: Path) -> None:
     command = (
         "import sys, time; from filelock import FileLock\n"
@@ -125,7 +136,7 @@ def test_who_was_killed_while_booking_holds_nobody_up(tmp_path: Path) -> None:
 def test_a_clock_that_was_set_back_and_a_file_that_holds_anything_else_stop_nobody(tmp_path: Path) -> None:
     account = Account(tmp_path / "weight.json")
     account.book("exchange", 50, 50, 5000.0)
-    account.close("exchange", 5060.0)
+    account.close("exchange", 5060.0, 50)
 
     assert account.book("exchange", 50, 50, 1000.0) == 0
     (tmp_path / "weight.json").write_text("{cut off")

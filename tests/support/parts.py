@@ -231,8 +231,19 @@ class DictRegistry:
             a for a in self.get_model_history(model_type, 10**6)[::-1] if a.status is VersionStatus.SHADOW
         ]
 
-    def get_decisions(self, model_type: str | None = None, limit: int = 20) -> Sequence[Decision]:
-        mine = [d for s, d in self._decisions if s == self.series and model_type in (None, d.model_type)]
+    def get_decisions(
+        self,
+        model_type: str | None = None,
+        limit: int = 20,
+        *,
+        label: str | None = None,
+        since: datetime | None = None,
+    ) -> Sequence[Decision]:
+        mine = [
+            d for s, d in self._decisions
+            if s == self.series and model_type in (None, d.model_type) and label in (None, d.label)
+            and (since is None or (d.decided_at is not None and d.decided_at >= since))
+        ]  # fmt: skip
         return mine[::-1][:limit]
 
     def _decide(self, decision: Decision) -> None:

@@ -230,12 +230,10 @@ class Bookkeeper:
         return next(
             (
                 decision.decided_at
-                for decision in self.registry.get_decisions(model_type, limit=_DECISIONS)
+                for decision in self.registry.get_decisions(model_type, limit=_DECISIONS, since=reign.since)
                 if decision.champion_version == reign.champion.version
                 and decision.outcome is Outcome.CONTINUE
                 and decision.numbers.get("refresh_weighed")
-                and decision.decided_at is not None
-                and decision.decided_at >= reign.since
             ),
             None,
         )

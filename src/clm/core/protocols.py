@@ -415,8 +415,15 @@ class ModelRegistry(Protocol):
         """Forecasts, evidence and trials of the same series, in the same store."""
         ...
 
-    def get_decisions(self, model_type: str | None = None, limit: int = 20) -> Sequence[Decision]:
-        """Decisions, newest first."""
+    def get_decisions(
+        self,
+        model_type: str | None = None,
+        limit: int = 20,
+        *,
+        label: str | None = None,
+        since: datetime | None = None,
+    ) -> Sequence[Decision]:
+        """Decisions, newest first; with that label, and decided at or after `since`, where given."""
         ...
 
     def get_rise(self, model_type: str, version: str, at: datetime) -> Decision | None:

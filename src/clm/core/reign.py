@@ -13,7 +13,6 @@ from clm.core.protocols import ModelRegistry, TrainedModel
 
 #: Labels of decisions that brought an older version back: such a reign is not guarded.
 RETURNS = frozenset({"rollback", "guard", "fallback"})
-_DECISIONS = 300
 _HISTORY = 500
 
 
@@ -44,14 +43,14 @@ def look(registry: ModelRegistry, model_type: str, guard_hours: float = 0) -> Re
     champion = registry.get_active(model_type)
     if champion is None:
         return None
-    decisions = registry.get_decisions(model_type, limit=_DECISIONS)
+    taken_back = registry.get_decisions(model_type, limit=1, label="guard")
     since = champion.promoted_at or champion.trained_at
     return Reign(
         champion,
         since,
         _guarded(registry, champion, since) if guard_hours else None,
         since + timedelta(hours=guard_hours),
-        next((d.decided_at for d in decisions if d.label == "guard"), None),
+        next((decision.decided_at for decision in taken_back), None),
     )
 
 

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 #: Seconds that a budget is for, and those that are booked as one.
 _MINUTE, _GRAIN = 60.0, 0.25
 _PATIENCE_SECONDS = 2.0
-#: Host → {"booked": [[second, weight], …], "closed": second before which nothing is booked}.
+#: Host → {"booked": [[second, weight], …], "closed": [second, budget]}: before it nothing on that budget.
 _Pages = dict[str, dict[str, Any]]
 
 
@@ -44,11 +44,12 @@ class Account:
         """0.0 when it is booked; else nothing is, and in so many seconds it is worth another try."""
         return self._change(lambda pages: _book(pages, host, weight, budget, now))
 
-    def close(self, host: str, until: float) -> None:
-        """Nothing is booked before then: the exchange counts more than we do."""
+    def close(self, host: str, until: float, budget: int) -> None:
+        """Nothing is booked before then on this budget or a smaller: the exchange counts more than we."""
 
         def closed(pages: _Pages) -> float:
-            pages.setdefault(host, {})["closed"] = until
+            before, most = pages.setdefault(host, {}).get("closed", (0.0, 0))
+            pages[host]["closed"] = [until, max(budget, most) if before >= until else budget]
             return 0.0
 
         self._change(closed)
@@ -77,8 +78,9 @@ def _book(pages: _Pages, host: str, weight: int, budget: int, now: float) -> flo
     # A stamp of the future is from before the clock was set back.
     booked = [[at, spent] for at, spent in page.get("booked", []) if now - _MINUTE - _GRAIN < at <= now]
     page["booked"] = booked
-    if now < page.get("closed", 0.0) <= now + _MINUTE:
-        return float(page["closed"] - now)
+    closed, most = page.get("closed", (0.0, 0))
+    if now < closed <= now + _MINUTE and budget <= most:
+        return float(closed - now)
     free = budget - sum(spent for _, spent in booked)
     if free < weight:
         for at, spent in booked:
@@ -94,7 +96,7 @@ def _book(pages: _Pages, host: str, weight: int, budget: int, now: float) -> flo
 
 
 def _newest(page: dict[str, Any]) -> float:
-    return float(max([page.get("closed", 0.0), *(at for at, _ in page.get("booked", []))]))
+    return float(max([page.get("closed", (0.0, 0))[0], *(at for at, _ in page.get("booked", []))]))
 
 
 def _changed(file: Path, change: Callable[[_Pages], float]) -> float:

@@ -296,12 +296,23 @@ class SQLModelRegistry:
             raise DecisionNotFound(f"no decision has the id {decision_id}")
         return Series(row.symbol, row.interval), decision_of(row)
 
-    def get_decisions(self, model_type: str | None = None, limit: int = 20) -> Sequence[Decision]:
+    def get_decisions(
+        self,
+        model_type: str | None = None,
+        limit: int = 20,
+        *,
+        label: str | None = None,
+        since: datetime | None = None,
+    ) -> Sequence[Decision]:
         query = sa.select(decisions).where(
             decisions.c.symbol == self.series.symbol, decisions.c.interval == self.series.interval
         )
         if model_type is not None:
             query = query.where(decisions.c.model_type == str(model_type))
+        if label is not None:
+            query = query.where(decisions.c.label == label)
+        if since is not None:
+            query = query.where(decisions.c.decided_at >= since)
         with self.database.reading() as connection:
             rows = connection.execute(query.order_by(decisions.c.id.desc()).limit(limit))
             return [decision_of(row) for row in rows]

@@ -143,6 +143,7 @@ forecasts = sa.Table(
     sa.UniqueConstraint(
         "model_type", "symbol", "interval", "version", "open_time", name="uq_clm_forecasts"
     ),
+    sa.Index("ix_clm_forecasts_candle", "symbol", "interval", "model_type", "open_time"),
     sa.Index(
         "ix_clm_forecasts_unscored", "model_type", "symbol", "interval",
         sqlite_where=sa.text("actual IS NULL"), postgresql_where=sa.text("actual IS NULL"),

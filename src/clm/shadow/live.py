@@ -151,6 +151,7 @@ class LiveShadow:
         """(stored now, of these late): every participant's forecasts of candles it has none for yet."""
         stored = late = 0
         for artifact, model, since, until in self._participants(desk, model_type, known):
+            known.models[model_type, artifact.version] = model
             rows = self._due(desk, artifact, known, since, until)
             if rows.empty:
                 continue
@@ -261,12 +262,12 @@ class LiveShadow:
         A challenger that misses is for the policy to reject; of a champion or arm that does, a human hears.
         """
         registry = desk.keeper.registry
-        names = feature_columns(known.features.columns)
         reign = look(registry, model_type, desk.policy.guard_hours)
         first = utc(pd.DatetimeIndex(known.features.index)[0])
         beside = registry.challengers(model_type) if reign is not None and desk.policy.continuous else []
         watched = [reign.champion, *beside] if reign is not None else []
-        models = {a.version: load_fit(registry, a, names)[0] for a in watched}
+        # Loaded a moment ago, to forecast; who could not be has nothing to be compared.
+        models = {a.version: known.models.get((model_type, a.version)) for a in watched}
         heard = {reign.champion.version} if reign is not None else set()
         for arm in known.entrants(model_type):
             heard.add(arm.artifact.version)

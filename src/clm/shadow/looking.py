@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 
@@ -16,7 +16,7 @@ from clm.core.ensembles import EnsembleKeeper
 from clm.core.errors import ClmError, InsufficientData
 from clm.core.experiments import Experiment
 from clm.core.policy import PromotionPolicy
-from clm.core.protocols import DataClient, FeatureEngineer
+from clm.core.protocols import DataClient, FeatureEngineer, TrainedModel
 from clm.core.side_by_side import SideBySide
 from clm.core.variance import VARIANCE_MEMORY, variance_after
 from clm.shadow.contests import Contests, Entered, Entrant
@@ -45,7 +45,7 @@ class Known:
     """What is known of one series at a tick.
 
     inputs_at: fingerprint of the candles that a forecast at a position of `candles` is made from. contests:
-    the experiments that have begun.
+    the experiments that have begun. models: by model type and version, those that have been loaded.
     """
 
     now: datetime
@@ -54,6 +54,7 @@ class Known:
     variance: pd.Series
     inputs_at: Callable[[int], str]
     contests: tuple[Entered, ...]
+    models: dict[tuple[str, str], TrainedModel] = field(default_factory=dict)
 
     def entrants(self, model_type: str) -> list[Entrant]:
         """Arms of experiments of that model type."""
