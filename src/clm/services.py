@@ -27,6 +27,8 @@ from clm.settings import Settings
 from clm.shadow.live import LiveShadow
 from clm.shadow.looking import Desk
 
+_READ_ALL_SECONDS = 2.0
+
 
 class Services(Parts):
     """The parts, and what keeps working with them; a context manager, as they are."""
@@ -34,6 +36,7 @@ class Services(Parts):
     def __init__(self, settings: Settings, **more: Any) -> None:
         super().__init__(settings, **more)
         self._desks: dict[Series, tuple[Settings, ServingDesk]] = {}
+        self._known: tuple[int, float, Mapping[tuple[str, str], Hashable]] | None = None
 
     @cached_property
     def supervisor(self) -> RunSupervisor:
@@ -93,16 +96,28 @@ class Services(Parts):
 
     def _answering(self) -> Mapping[Series, Hashable]:
         """What changes whenever another version is to answer: who reigns, and the arms of experiments."""
-        reigning: dict[tuple[str, ...], list[Hashable]] = {}
-        for symbol, interval, *who in self.registry.reigning():
-            reigning.setdefault((symbol, interval), []).append(tuple(who))
+        reigning = self._reigning()
         return {
             series: (
-                tuple(reigning.get((series.symbol, series.interval), ())),
+                reigning.get((series.symbol, series.interval)),
                 tuple(self.experiments.open_versions(series)),
             )
             for series in self.series
         }
+
+    def _reigning(self) -> Mapping[tuple[str, str], Hashable]:
+        """(symbol, interval) → who reigns there. Of many series the whole is read only when something is new.
+
+        Whoever begins or ends a reign decides so, and decisions are numbered; but two that are made at once
+        may show in either order, so that now and then all are read whatever the newest number is.
+        """
+        newest, now = self.registry.newest_decision(), time.monotonic()
+        if self._known is None or self._known[0] != newest or now - self._known[1] > _READ_ALL_SECONDS:
+            found: dict[tuple[str, str], tuple[Hashable, ...]] = {}
+            for symbol, interval, *who in self.registry.reigning():
+                found[symbol, interval] = (*found.get((symbol, interval), ()), tuple(who))
+            self._known = newest, now, found
+        return self._known[2]
 
     @cached_property
     def explainer(self) -> Explainer:

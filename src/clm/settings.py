@@ -301,9 +301,12 @@ class Settings(BaseSettings):
         for name, value in overrides.items():
             if name not in PER_SERIES:
                 raise InvalidSetting(f"overrides.{name}", fit_to_show(name, value), ", ".join(PER_SERIES))
-        own = {"symbols": (series.symbol,), "interval": series.interval, "models": models or self.models}
+        own = {"interval": series.interval, "models": models or self.models}
+        if not overrides:
+            return self.model_copy(update=own)
+        given = {**self.model_dump(exclude={"api_key"}), "api_key": self.api_key, **own, **overrides}
         try:
-            made = type(self)(**{**self.model_dump(), **own, **overrides})
+            made = type(self)(**given)
         except ValidationError as exc:
             name, value, allowed = _first_wrong(exc)
             raise InvalidSetting(f"overrides.{name}", value, allowed) from exc

@@ -94,7 +94,7 @@ def test_an_experiment_runs_divides_callers_and_is_stopped(service: Service) -> 
         ({"versions": ["v1"]}, 422, "versions"),
         ({"versions": ["v1", "v1"]}, 422, "two different versions"),
         ({"versions": ["v1", "v2"]}, 404, "v1"),
-        ({"model_type": "nhits"}, 422, "xgboost, lightgbm: the configured ones"),
+        ({"model_type": "nhits"}, 422, "xgboost, lightgbm: those of BTCUSDT 1h"),
         ({"symbol": "DOGEUSDT"}, 422, "BTCUSDT 1h, ETHUSDT 1h"),
         ({"symbol": "ETHUSDT"}, 404, "ETHUSDT"),
         ({"splits": 0.5}, 422, "Extra inputs"),

@@ -84,7 +84,7 @@ class TestAFreshFolder:
     def test_the_database_is_upgraded_on_demand(self, shell: Shell) -> None:
         done = shell("db", "upgrade")
 
-        assert (done.returncode, done.stdout.strip()) == (0, "sqlite:///clm.db is at revision 0004")
+        assert (done.returncode, done.stdout.strip()) == (0, "sqlite:///clm.db is at revision 0005")
 
 
 class TestAfterARun:
@@ -263,7 +263,7 @@ class TestWrongInput:
         ("arguments", "environment", "said"),
         [
             (("retrain", "--models", "prophet"), {}, "valid model types: lightgbm, "),
-            (("retrain", "--symbols", "DOGEUSDT"), {}, "BTCUSDT 1h"),
+            (("retrain", "--symbols", "DOGEUSDT"), {}, "BTCUSDT"),
             (("models", "--interval", "7m"), {}, "1m, 3m, 5m"),
             (("history", "prophet"), {}, "xgboost"),
             (("status",), {"CLM_RETRAIN_INTERVAL_DAYS": "-1"}, "CLM_RETRAIN_INTERVAL_DAYS"),

@@ -225,7 +225,7 @@ class TestWhatItRefuses:
             (("--trials", "0"), "--trials: 0 is not allowed; allowed: a number from 1 to 10,000"),
             (("--minutes", "nan"), "--minutes: nan is not allowed; allowed: a number from 0.01 to 10,080"),
             (("--seed", "-1"), "--seed: -1 is not allowed"),
-            (("--symbols", "NOSUCH"), "'NOSUCH 1h' is not allowed; allowed: BTCUSDT 1h"),
+            (("--symbols", "NOSUCH"), "'NOSUCH' is not allowed; allowed: BTCUSDT"),
             (("--models", "oracle"), "'oracle' is not known here"),
             (("--models", "nhits"), "models: 'nhits' is not allowed; allowed: a model type whose family"),
         ],

@@ -53,7 +53,7 @@ def _candles(client: TestClient, differing: Callable[[int], dict[str, Any]], cou
         ('"days": null, "end": "0001-01-01T00:00:00+14:00"', 422, "years 1 to 9999"),
         ('"versions": ["\\ud800", "v2"]', 422, "versions"),
         ('"versions": ["a/b", "v2"]', 422, "versions"),
-        ('"model_type": "\\u0000"', 422, "the configured ones"),
+        ('"model_type": "\\u0000"', 422, "those of BTCUSDT 1h"),
         ('"split": ' + "9" * 5000, 400, "parsing the body"),
     ],
 )

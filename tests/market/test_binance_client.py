@@ -232,7 +232,8 @@ class TestTroubleThatPasses:
         # The time and five pages: 11 units of weight.
         _client(server, tmp_path, pace=pace).load_training_data(START, NOW)
 
-        assert sum(slept) == pytest.approx(60.25)
+        # Until the exchange's minute is over, which counts the same, or until ours is.
+        assert slept[0] in (pytest.approx(55.0), pytest.approx(60.25))
 
     def test_an_exchange_that_counts_more_than_we_do_is_left_alone_until_its_minute_is_over(
         self, server: ExchangeServer, tmp_path: Path

@@ -116,7 +116,10 @@ def described(general: Mapping[str, Any], application: Application) -> dict[str,
             for parameter in operation.get("parameters", ()):
                 _limit(parameter, here)
     bodies = document["components"]["schemas"]
-    _limit_items(bodies["RetrainRequest"], models=list(plugins.trainable_model_types()), symbols=symbols)
+    _limit_items(
+        bodies["RetrainRequest"], models=list(plugins.trainable_model_types()), symbols=symbols,
+        intervals=intervals,
+    )  # fmt: skip
     one = {"symbol": symbols, "interval": intervals}
     _limit_fields(bodies["ForecastRequest"], **one, model=forecasters)
     _limit_fields(bodies["ExperimentRequest"], **one, model_type=list(application.models))

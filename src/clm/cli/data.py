@@ -66,7 +66,7 @@ def _processes(path: Path, most: int) -> Iterator[Executor | None]:
     from clm.jobs.pool import cores
 
     processes = most or cores()
-    if processes == 1 or not path.is_dir() or _size(path) < _MANY_BYTES:
+    if processes == 1 or _size(path) < _MANY_BYTES:
         yield None
         return
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as executor:

@@ -156,6 +156,7 @@ class PooledCycle:
             )
         if isinstance(each, EagerTrainer):
             each.forget()
+        self._teller(progress, self.managers[-1].series, 2 * len(self.managers))(0, "done", "complete")
         return reports
 
     @property

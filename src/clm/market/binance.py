@@ -41,8 +41,8 @@ _LANES, _FEW_PAGES = 16, 4
 #: Newest stored candles that are read again with each look at the tail: the exchange revises them.
 _REVISED = 3
 _CONNECT_AND_READ_SECONDS = (5, 20)
-#: Request weight of what is asked.
-_WEIGHTS = {"get_server_time": 1, "get_klines": 2}
+#: Request weight of what is asked; by `_get` the listing of a symbol.
+_WEIGHTS = {"get_server_time": 1, "get_klines": 2, "_get": 20}
 #: Nanoseconds since 1970 end in 2262; no exchange lives later.
 _LATEST_MS = 2**63 // 10**6
 

@@ -230,6 +230,12 @@ class SQLModelRegistry:
             rows = connection.execute(query.order_by(versions.c.id))
             return tuple(tuple(map(str, row)) for row in rows)
 
+    def newest_decision(self) -> int:
+        """Number of the newest decision about any series; 0 before the first."""
+        query = sa.select(sa.func.max(decisions.c.id))
+        with self.database.reading() as connection:
+            return connection.execute(query).scalar() or 0
+
     def kept(self) -> list[tuple[Series, str]]:
         """Series and model types that have versions."""
         query = sa.select(versions.c.symbol, versions.c.interval, versions.c.model_type).distinct()
