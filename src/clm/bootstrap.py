@@ -45,10 +45,10 @@ class Application(Cycles):
 
     def watched(self, *, every: bool = False) -> list[dict[str, Any]]:
         """The series that are watched, JSON-ready; every: also those that have been taken off."""
-        reigning = {row[:3]: row[3] for row in self.registry.reigning()}
+        champions = self._champions()
         watched = self.watchlist.look()
         gone = [e.series for e in self.watchlist.entries() if not e.watched] if every else []
-        return [self._view(series, reigning) for series in (*watched, *gone)]
+        return [self._view(series, champions) for series in (*watched, *gone)]
 
     def watch(
         self,
@@ -75,8 +75,7 @@ class Application(Cycles):
         self.watchlist.put(
             Watched(series=series, models=named, overrides=dict(overrides or {}), changed_by=by)
         )
-        reigning = {row[:3]: row[3] for row in self.registry.reigning()}
-        return new, {**self._view(series, reigning), "note": note}
+        return new, {**self._view(series, self._champions()), "note": note}
 
     def unwatch(self, symbol: str, interval: str | None = None, *, by: str) -> dict[str, Any]:
         """Watches a series no more; what is stored of it stays. Raises InvalidSetting, LastSeries."""
@@ -86,17 +85,21 @@ class Application(Cycles):
             raise LastSeries(f"{series} is the last series that is watched: add another one first")
         entry = self.watchlist.entry(series) or Watched(series=series)
         self.watchlist.put(replace(entry, watched=False, changed_by=by))
-        return self._view(series, {row[:3]: row[3] for row in self.registry.reigning()})
+        return self._view(series, self._champions())
 
-    def _view(self, series: Series, reigning: Mapping[tuple[str, ...], str]) -> dict[str, Any]:
+    def _champions(self) -> dict[tuple[str, ...], str]:
+        """(symbol, interval, model type) → the version that reigns there."""
+        return {row[:3]: row[3] for row in self.registry.reigning()}
+
+    def _view(self, series: Series, champions: Mapping[tuple[str, ...], str]) -> dict[str, Any]:
         entry, models = self.watchlist.entry(series), self.models_of(series)
-        champions = {m: reigning.get((series.symbol, series.interval, m)) for m in models}
+        own = {m: champions.get((series.symbol, series.interval, m)) for m in models}
         return {
             **jsonable(series), "models": list(models), "overrides": dict(entry.overrides) if entry else {},
             "origin": "settings" if series in self.watchlist.configured else "added",
             "watched": entry is None or entry.watched,
             "changed_by": entry.changed_by if entry else None,
-            "changed_at": jsonable(entry.changed_at) if entry else None, "champions": champions,
+            "changed_at": jsonable(entry.changed_at) if entry else None, "champions": own,
         }  # fmt: skip
 
     def newest_stored(self, series: Series) -> datetime | None:
