@@ -44,8 +44,9 @@ def back_up(db_url: str, model_dir: Path | str, folder: Path, listen: Listener |
     with _appearing(folder) as aside:
         models = aside / MODELS
         models.mkdir()
+        copied: dict[str, StoredFile] = {}
         for _ in range(_ATTEMPTS):
-            taken = _take(db_url, store, aside, listen)
+            taken = _take(db_url, store, aside, copied, listen)
             if taken is not None:
                 break
         else:
@@ -69,10 +70,13 @@ def back_up(db_url: str, model_dir: Path | str, folder: Path, listen: Listener |
 Taken = tuple[datetime, list[CopiedTable], dict[str, StoredFile]]
 
 
-def _take(db_url: str, store: ArtifactStore, aside: Path, listen: Listener | None) -> Taken | None:
+def _take(
+    db_url: str, store: ArtifactStore, aside: Path, copied: dict[str, StoredFile], listen: Listener | None
+) -> Taken | None:
     """One attempt: a snapshot's files, then its rows. None where a file was put away meanwhile.
 
-    Files first: what a snapshot names now may be gone in an hour, its rows are not.
+    Files first: what a snapshot names now may be gone in an hour, its rows are not. Registered files never
+    change, so what earlier attempts have `copied` is not read again: each attempt has less to do than the last.
     """
     with as_it_is(db_url) as snapshot:
         taken_at = datetime.now(UTC)
@@ -82,12 +86,14 @@ def _take(db_url: str, store: ArtifactStore, aside: Path, listen: Listener | Non
         for row in rows:
             artifact = artifact_of(row)
             try:
-                files[row.file_path] = _copy_model(store, artifact, aside / MODELS)
+                if row.file_path not in copied:
+                    copied[row.file_path] = _copy_model(store, artifact, aside / MODELS)
             except (ArtifactMissing, ArtifactCorrupt) as error:
                 if _put_away_since(db_url, row.id):
                     return None
                 hint = "set it aside with `clm verify --fix`, then take the backup again"
                 raise type(error)(f"{error}; {hint}") from error
+            files[row.file_path] = copied[row.file_path]
             if listen is not None:
                 listen(Progress(step="models", message="copying models", done=len(files), total=len(rows)))
         return taken_at, copy_rows(snapshot, sqlite_url(aside / DATABASE), listen), files
@@ -99,9 +105,7 @@ def _copy_model(store: ArtifactStore, artifact: ModelArtifact, folder: Path) -> 
     file = folder / str(artifact.file_path)
     if file.parent != folder:
         raise ArtifactCorrupt(f"the registry names a file in a folder of its own: {artifact.file_path!r}")
-    # An earlier attempt may have copied it; registered files never change.
-    if not file.exists():
-        _write(file, raw)
+    _write(file, raw)
     return StoredFile(bytes=len(raw), sha256=str(artifact.artifact_sha256))
 
 
