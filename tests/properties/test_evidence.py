@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,9 @@ from clm.core.evidence import (
     bets_of,
     gains,
     log_growth,
-    pooled,
     stakes_for,
 )
+from clm.core.pooled_bets import pooled_by_candle
 from clm.core.variance import VARIANCE_MEMORY, predictable_variance, variance_after
 
 HOUR = timedelta(hours=1)
@@ -154,13 +155,40 @@ def test_the_guards_ledger_is_the_other_models_view() -> None:
 
 class TestPooling:
     def test_is_one_bet_a_candle_the_mean_of_the_symbols(self) -> None:
-        bet = pooled([Bet(T0, 0.3, 1.0), Bet(T0, -0.1, 0.5), Bet(T0, 0.1, 0.3)])
+        own = Bet(T0, 0.3, 1.0)
+        gains = {"ETHUSDT": {T0: (-0.1, 0.5)}, "BTCUSDT": {T0: (0.1, 0.3), T0 + HOUR: (0.2, 0.4)}}
+        pool = pooled_by_candle(gains)[T0].with_own("SOLUSDT", own)
 
+        assert pool is not None
+        assert list(pool.members) == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
+        bet = pool.bet_of("SOLUSDT", own)
         assert (bet.time, bet.gain, bet.bound) == (T0, pytest.approx(0.1), pytest.approx(0.6))
 
-    def test_of_different_candles_is_refused(self) -> None:
-        with pytest.raises(BadInput, match="one candle time"):
-            pooled([Bet(T0, 0, 1), Bet(T0 + HOUR, 0, 1)])
+    def test_is_told_apart_by_its_members_alone(self) -> None:
+        gains = {"ETHUSDT": {T0: (-0.1, 0.5)}, "BTCUSDT": {T0: (0.1, 0.3)}}
+        (pool,) = pooled_by_candle(gains).values()
+        (again,) = pooled_by_candle(dict(reversed(gains.items()))).values()
+
+        assert pool.sha256 == again.sha256
+        assert pool.with_own("ETHUSDT", Bet(T0, -0.1, 0.5)) is pool
+        moved = pool.with_own("ETHUSDT", Bet(T0, -0.2, 0.5))
+        assert moved is not None
+        assert moved.sha256 != pool.sha256
+
+    def test_a_series_alone_pools_nothing(self) -> None:
+        (pool,) = pooled_by_candle({"BTCUSDT": {T0: (0.1, 0.3)}}).values()
+
+        assert pool.with_own("BTCUSDT", Bet(T0, 0.1, 0.3)) is None
+        assert pool.with_own("BTCUSDT", Bet(T0, 0.2, 0.3)) is None
+
+    @given(st.lists(st.floats(-1, 1), min_size=2, max_size=40))
+    def test_every_member_comes_to_the_same_bet_but_for_rounding(self, gains: list[float]) -> None:
+        bets = {f"C{n:03d}USDT": {T0: (gain, 1.0)} for n, gain in enumerate(gains)}
+        (pool,) = pooled_by_candle(bets).values()
+
+        for symbol, (gain, bound) in pool.members.items():
+            bet = pool.bet_of(symbol, Bet(T0, gain, bound))
+            assert (bet.gain, bet.bound) == (pytest.approx(fmean(gains)), pytest.approx(1.0))
 
     def test_of_three_symbols_bets_more_boldly(self) -> None:
         assert [stakes_for(n) for n in (1, 2, 3, 10)] == [STAKES, STAKES, POOLED_STAKES, POOLED_STAKES]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from clm.core.errors import BadInput, DatabaseTooNew
+from clm.core.pooled_bets import PooledBets
 from clm.registry.engine import opened, reading, writing
 from clm.registry.migrate import BASE, HEAD, KNOWN, VERSION_TABLE, downgrade, revision_of, upgrade
 from clm.registry.tables import METADATA
@@ -73,6 +76,27 @@ def test_rows_survive_every_step_down_and_up_that_has_room_for_them(db_url: str)
         assert _within(kept, full)
         assert set(kept) >= {"clm_model_versions", "clm_runs", "clm_decisions"}
         assert all(len(kept[table]) == len(full[table]) for table in kept)
+
+
+def test_bets_of_the_other_series_are_found_by_the_rows_they_stood_beside(db_url: str) -> None:
+    upgrade_to(db_url, "0005")
+    filled(db_url)
+
+    for _ in range(2):
+        upgrade(db_url)
+        rows, pools = (contents_of(db_url)[name] for name in ("clm_evidence", "clm_pooled_bets"))
+        named = {pool["sha256"]: json.loads(pool["members_json"] or "") for pool in pools.values()}
+        assert [named.get(rows[number]["pool_sha256"]) for number in (1, 2)] == [
+            {"BTCUSDT": [-7.2e-9, 1.7976931348623157e308], "ETHUSDT": [0.1, 0.2]}, None,
+        ]  # fmt: skip
+        assert PooledBets(named[rows[1]["pool_sha256"]]).sha256 == rows[1]["pool_sha256"]
+
+        downgrade(db_url, "0005")
+
+        beside = sa.text("SELECT others_json FROM clm_evidence ORDER BY id")
+        with opened(db_url) as engine, reading(engine) as connection:
+            kept = connection.execute(beside.columns(others_json=sa.JSON)).scalars().all()
+        assert kept == [{"ETHUSDT": [0.1, 0.2]}, {}]
 
 
 def test_a_downgrade_leaves_exactly_what_the_older_clm_would_have_made(db_url: str) -> None:

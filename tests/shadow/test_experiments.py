@@ -302,7 +302,7 @@ class TestEvidence:
 
         for experiment in found:
             rows = stage.registry.for_series(experiment.series).book.evidence(experiment.ledger(Arm.B))
-            assert [row.others for row in rows] == [{}] * 19
+            assert [row.pool for row in rows] == [None] * 19
         assert stage.experiments.open_versions(ETH) == sorted((RIDGE, a.version) for a in arms[ETH])
         stage.close()
 

@@ -15,6 +15,7 @@ import pytest
 from clm.core.book import Forecast, Kind, Source
 from clm.core.domain import Decision, Outcome, VersionStatus
 from clm.core.errors import DatabaseUnavailable, EvidenceMoved
+from clm.core.pooled_bets import PooledBets
 from clm.core.recompute import recompute
 from tests.support.postgres import fresh_database
 from tests.support.stage import HOUR, RIDGE, START, Stage
@@ -230,7 +231,9 @@ class TestEvidence:
         (key,) = keeper.registry.book.ledgers(RIDGE, champion.version, champion.promoted_at or START)
         rows = keeper.registry.book.evidence(key)
         theirs = keeper.registry.book.gains(RIDGE, "ours", rows[0].open_time, [ETH])[ETH]
-        assert [row.others for row in rows] == [{"ETHUSDT": theirs[row.open_time]} for row in rows]
+        assert [row.pool for row in rows] == [
+            PooledBets({"BTCUSDT": (row.gain, row.bound), "ETHUSDT": theirs[row.open_time]}) for row in rows
+        ]
         stage.close()
 
     def test_a_revised_candle_is_counted_and_the_score_stands(self, stage: Stage) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from clm.core.book import EvidenceRow, Forecast, Kind, LedgerKey, Source
 from clm.core.evidence import Bet, Evidence
+from clm.core.pooled_bets import PooledBets
 from tests.support.versions import T0
 
 HOUR = timedelta(hours=1)
@@ -29,7 +30,8 @@ def rows(hours: int, key: LedgerKey = KEY) -> list[EvidenceRow]:
             EvidenceRow(
                 key=key, challenger_version="v2", open_time=bet.time, source=Source.LIVE, actual=1 / 3,
                 champion_forecast=0.1, challenger_forecast=0.2, variance=0.1, gain=bet.gain, bound=bet.bound,
-                others={"ETHUSDT": (0.1, 0.3)}, log_e=state.log_e, state=state,
+                pool=PooledBets({"BTCUSDT": (bet.gain, bet.bound), "ETHUSDT": (0.1, 0.3)}),
+                log_e=state.log_e, state=state,
             )
         )  # fmt: skip
     return made

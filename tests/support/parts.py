@@ -22,6 +22,7 @@ from clm.core.domain import (
     version_name,
 )
 from clm.core.errors import ChampionChanged, EvidenceMoved, InsufficientData, InvalidCandles, VersionNotFound
+from clm.core.evidence import Evidence
 from clm.core.protocols import TrainedModel
 
 
@@ -300,7 +301,7 @@ class DictBook:
     def append_together(self, ledgers: Sequence[Appended]) -> None:
         for ledger in ledgers:
             newest = self.newest_evidence(ledger.key)
-            if (newest.open_time if newest else None) != ledger.after:
+            if (newest.last if newest else None) != ledger.after:
                 raise EvidenceMoved("somebody else bet first")
         for ledger in ledgers:
             self._evidence.setdefault(ledger.key, []).extend(ledger.rows)
@@ -308,12 +309,12 @@ class DictBook:
     def evidence(self, key: LedgerKey, *, until: datetime | None = None) -> list[EvidenceRow]:
         return [row for row in self._evidence.get(key, []) if until is None or row.open_time <= until]
 
-    def newest_evidence(self, key: LedgerKey) -> EvidenceRow | None:
-        return next(iter(self.evidence(key)[::-1]), None)
+    def newest_evidence(self, key: LedgerKey) -> Evidence | None:
+        return next((row.state for row in reversed(self.evidence(key))), None)
 
     def closing_evidence(
         self, model_type: str, champion_version: str, recipe_id: str, before: datetime
-    ) -> EvidenceRow | None:
+    ) -> Evidence | None:
         wanted = (str(model_type), Kind.CHALLENGE, champion_version, recipe_id)
         found = [
             k for k in self._evidence

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from clm.core.pooled_bets import PooledBets
 from clm.registry.tables import METADATA, UtcDateTime
 
 T0 = datetime(2024, 5, 1, 0, 30, 0, 123456, tzinfo=UTC)
@@ -46,18 +47,25 @@ def _forecast(number: int, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+_OWN = (-7.2e-9, 1.7976931348623157e308)
+_POOL = PooledBets({"BTCUSDT": _OWN, "ETHUSDT": (0.1, 0.2)})
+
+
 def _bet(number: int) -> dict[str, Any]:
     return {
         **_SERIES, "kind": "challenge", "champion_version": "v20240501_003000", "reign": T0,
         "recipe_id": "ours", "challenger_version": "v20240503_003000", "open_time": T0 + number * HOUR,
         "source": "live", "actual": 0.1, "champion_forecast": -1e-17,
-        "challenger_forecast": 0.30000000000000004, "variance": 1e-5, "gain": -7.2e-9,
-        "bound": 1.7976931348623157e308,
-        "others_json": {"ETHUSDT": [0.1, 0.2]}, "log_e": 2.995732273553991,
+        "challenger_forecast": 0.30000000000000004, "variance": 1e-5, "gain": _OWN[0],
+        "bound": _OWN[1],
+        "pool_sha256": _POOL.sha256 if number == 1 else None,
+        "others_json": {"ETHUSDT": [0.1, 0.2]} if number == 1 else {}, "log_e": 2.995732273553991,
         "state_json": {"ledgers": [[0.1, 0.7]], "peak": 3.0},
     }  # fmt: skip
 
 
+#: Columns that older databases have and this CLM has no more: what they hold is told otherwise.
+GONE: Mapping[str, Mapping[str, type[sa.JSON]]] = {"clm_evidence": {"others_json": sa.JSON}}
 #: Told apart by table; tables that are not here get rows made up from their columns.
 ROWS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "clm_model_versions": (
@@ -90,6 +98,7 @@ ROWS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         _forecast(3),
     ),
     "clm_evidence": (_bet(1), _bet(2)),
+    "clm_pooled_bets": ({"sha256": _POOL.sha256, "members_json": dict(_POOL.members)},),
     "clm_trials": tuple(
         {
             **_SERIES, "version": version, "recipe_id": "ours", "began_at": T0, "outcome": outcome,
@@ -114,8 +123,9 @@ def fill(connection: sa.Connection) -> None:
             continue
         present = {column["name"] for column in there.get_columns(table.name)}
         # Columns that came later are left out of the statement, as an older CLM does not know them.
+        columns = {c.name: c.type for c in table.c} | dict(GONE.get(table.name, {}))
         older = sa.Table(
-            table.name, sa.MetaData(), *(sa.Column(c.name, c.type) for c in table.c if c.name in present)
+            table.name, sa.MetaData(), *(sa.Column(n, kind) for n, kind in columns.items() if n in present)
         )
         for row in ROWS.get(table.name) or (_made_up(table, 1), _made_up(table, 2)):
             values = {name: value for name, value in row.items() if name in present}
@@ -149,8 +159,10 @@ def contents(connection: sa.Connection) -> Contents:
     found: Contents = {}
     for table in METADATA.sorted_tables:
         if there.has_table(table.name):
-            columns = sorted(column["name"] for column in there.get_columns(table.name))
-            query = sa.select(*(_plain(table.c[name]) for name in columns))
+            gone = GONE.get(table.name, {})
+            present = (column["name"] for column in there.get_columns(table.name))
+            columns = sorted(name for name in present if name not in gone)
+            query = sa.select(*(_plain(table.c[name]) for name in columns)).select_from(table)
             rows = [dict(zip(columns, map(_text, row), strict=True)) for row in connection.execute(query)]
             found[table.name] = {int(str(row["id"])): row for row in rows}
     return found

@@ -16,6 +16,7 @@ from tests.support.rows import Contents, contents, fill
 FORBIDDEN = {
     "clm_decisions": ("UPDATE clm_decisions SET reason = 'other'", "DELETE FROM clm_decisions"),
     "clm_evidence": ("UPDATE clm_evidence SET gain = 1", "DELETE FROM clm_evidence"),
+    "clm_pooled_bets": ("UPDATE clm_pooled_bets SET sha256 = 'other'", "DELETE FROM clm_pooled_bets"),
     "clm_trials": ("UPDATE clm_trials SET reason = 'other'", "DELETE FROM clm_trials"),
     "clm_forecasts": (
         "UPDATE clm_forecasts SET forecast = 1",

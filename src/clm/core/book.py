@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from clm.core.evidence import Bet, Evidence
+from clm.core.pooled_bets import PooledBets
 
 
 class Source(StrEnum):
@@ -76,7 +77,7 @@ class LedgerKey:
 class EvidenceRow:
     """One bet and the ledger after it; enough to settle it again.
 
-    others: symbol → (gain, bound) of the series pooled with this one at the same candle.
+    pool: this bet and those of the series pooled with it; None where it was bet alone.
     """
 
     key: LedgerKey
@@ -89,7 +90,7 @@ class EvidenceRow:
     variance: float
     gain: float
     bound: float
-    others: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    pool: PooledBets | None = None
     log_e: float
     state: Evidence
 

@@ -10,15 +10,14 @@ from functools import cache
 from clm.core.book import EvidenceRow, Forecast, Kind, LedgerKey, Source
 from clm.core.domain import ModelArtifact, Outcome
 from clm.core.errors import EvidenceMoved
-from clm.core.evidence import Bet, Evidence, pooled
+from clm.core.evidence import Evidence
 from clm.core.paired import Paired
 from clm.core.policy import Beside, PromotionPolicy, Standing
+from clm.core.pooled_bets import PooledBets, pooled_by_candle
 from clm.core.protocols import ModelRegistry
 from clm.core.reign import Reign
 from clm.core.timeline import TimelineRule
 
-#: Symbol → candle → (gain, bound).
-Others = Mapping[str, Mapping[datetime, tuple[float, float]]]
 #: The level α is spent once in so long, however often the champion is refreshed meanwhile.
 PURSE = timedelta(days=365)
 _DECISIONS = 300
@@ -66,8 +65,7 @@ class Bookkeeper:
 
     def evidence(self, key: LedgerKey) -> Evidence:
         """Where the ledger stands."""
-        newest = self.registry.book.newest_evidence(key)
-        return newest.state if newest is not None else self.beginning(key)
+        return self.registry.book.newest_evidence(key) or self.beginning(key)
 
     def beginning(self, key: LedgerKey) -> Evidence:
         """Where the ledger began: at E = 1, but after a refresh with what its predecessor had left.
@@ -81,8 +79,8 @@ class Bookkeeper:
         if key.kind is Kind.CHALLENGE and rise and rise.label == "refresh" and rise.champion_version:
             book = self.registry.book
             last = book.closing_evidence(key.model_type, rise.champion_version, key.recipe_id, key.reign)
-            if last is not None and last.state.since and key.reign - last.state.since < PURSE:
-                log_purse, since = min(0.0, last.log_e), last.state.since
+            if last is not None and last.since and key.reign - last.since < PURSE:
+                log_purse, since = min(0.0, last.log_e), last.since
         step, symbols = self.registry.series.step, 1 + len(self.pool)
         return Evidence.start(step, self.rule.horizon, symbols, log_purse, since)
 
@@ -137,32 +135,35 @@ class Bookkeeper:
         return max(at - step, since)
 
     def rows(
-        self, duel: Duel, pairs: Sequence[tuple[Forecast, Forecast]], others: Others
+        self,
+        duel: Duel,
+        pairs: Sequence[tuple[Forecast, Forecast]],
+        pools: Mapping[datetime, PooledBets],
     ) -> Iterator[EvidenceRow]:
-        """The bets of `pairs`, each pooled with the others' at its candle, and the ledger after each."""
+        """The bets of `pairs`, each pooled with those on its candle, and the ledger after each."""
         paired = Paired.of(*zip(*pairs, strict=True)) if pairs else None
         own = {bet.time: bet for bet in paired.bets()} if paired is not None else {}
-        state = self.evidence(duel.key)
+        state, symbol = self.evidence(duel.key), self.registry.series.symbol
         for champion, challenger in pairs:
             bet = own[challenger.open_time]
-            beside = {symbol: bets[bet.time] for symbol, bets in sorted(others.items()) if bet.time in bets}
-            for _, reached in state.walk([pooled_bet(bet, beside)]):
+            pool = pools[bet.time].with_own(symbol, bet) if bet.time in pools else None
+            for _, reached in state.walk([pool.bet_of(symbol, bet) if pool else bet]):
                 state = reached
                 yield EvidenceRow(
                     key=duel.key, challenger_version=duel.challenger.version, open_time=bet.time,
                     source=challenger.source, actual=_known(challenger.actual),
                     champion_forecast=champion.forecast, challenger_forecast=challenger.forecast,
-                    variance=challenger.variance, gain=bet.gain, bound=bet.bound, others=beside,
+                    variance=challenger.variance, gain=bet.gain, bound=bet.bound, pool=pool,
                     log_e=reached.log_e, state=reached,
                 )  # fmt: skip
 
-    def stored_gains(self, duel: Duel, since: datetime) -> Others:
-        """What the other series have bet on for the same recipe."""
+    def stored_pools(self, duel: Duel, since: datetime) -> Mapping[datetime, PooledBets]:
+        """What the other series have bet on for the same recipe, by candle."""
         if not self.pool:
             return {}
         of = [registry.series for registry in self.pool]
         gains = self.registry.book.gains(duel.key.model_type, duel.key.recipe_id, since, of)
-        return {series.symbol: bets for series, bets in gains.items()}
+        return pooled_by_candle({series.symbol: bets for series, bets in gains.items()})
 
     def append(self, duel: Duel, rows: Sequence[EvidenceRow], after: datetime | None) -> None:
         """Store bets of one ledger; `after` is the newest before them. Raises EvidenceMoved."""
@@ -178,9 +179,9 @@ class Bookkeeper:
             if not pairs:
                 break
             after = self.evidence(duel.key).last
-            others = self.stored_gains(duel, pairs[0][1].open_time)
+            pools = self.stored_pools(duel, pairs[0][1].open_time)
             try:
-                self.append(duel, list(self.rows(duel, pairs, others)), after)
+                self.append(duel, list(self.rows(duel, pairs, pools)), after)
             except EvidenceMoved:
                 # The live shadow was at it; what it has stored is where this goes on.
                 if attempt == _ATTEMPTS - 1:
@@ -237,11 +238,6 @@ class Bookkeeper:
             ),
             None,
         )
-
-
-def pooled_bet(own: Bet, others: Mapping[str, tuple[float, float]]) -> Bet:
-    """The mean of this series' bet and the others' on the same candle, in the order of their symbols."""
-    return pooled([own, *(Bet(own.time, gain, bound) for _, (gain, bound) in sorted(others.items()))])
 
 
 def own_gains(pairs: Iterable[tuple[Forecast, Forecast]]) -> dict[datetime, tuple[float, float]]:

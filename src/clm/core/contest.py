@@ -88,9 +88,8 @@ class Contest:
         return self.book.evidence(self.experiment.ledger(Arm.B), until=last) if last else []
 
     def _evidence(self, better: Arm) -> Evidence:
-        newest = self.book.newest_evidence(self.experiment.ledger(better))
         beginning = Score.start(self.experiment.series, self.keeper.rule.horizon)
-        return newest.state if newest is not None else beginning.of(better)
+        return self.book.newest_evidence(self.experiment.ledger(better)) or beginning.of(better)
 
     def _rows(self, score: Score) -> Iterator[tuple[EvidenceRow, EvidenceRow]]:
         """Bets (that A, that B is better) on candles not bet on yet; the last may be one that decides."""

@@ -64,17 +64,6 @@ class Bet:
         return Bet(self.time, -self.gain, self.bound)
 
 
-def pooled(bets: Sequence[Bet]) -> Bet:
-    """One bet for one candle time over several symbols: the mean gain, under the mean bound."""
-    if len({bet.time for bet in bets}) != 1:
-        raise BadInput("bets", len(bets), "one or more bets of one candle time")
-    return Bet(
-        bets[0].time,
-        sum(bet.gain for bet in bets) / len(bets),
-        sum(bet.bound for bet in bets) / len(bets),
-    )
-
-
 def stakes_for(symbols: int) -> tuple[float, ...]:
     """The stakes to bet with, given how many symbols are pooled."""
     return POOLED_STAKES if symbols >= POOLED_FROM else STAKES

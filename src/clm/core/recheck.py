@@ -37,7 +37,7 @@ def recheck(contest: Contest) -> Rechecked:
     rows = {arm: _counted(contest, arm) for arm in Arm}
     horizon = len(rows[Arm.B][0].state.ledgers) if rows[Arm.B] else contest.keeper.rule.horizon
     start = Score.start(experiment.series, horizon)
-    (a, unlike_a), (b, unlike_b) = (settle_again(rows[arm], start.of(arm)) for arm in Arm)
+    (a, unlike_a), (b, unlike_b) = (settle_again(experiment.series, rows[arm], start.of(arm)) for arm in Arm)
     score = Score(a or start.a_better, b or start.b_better)
     differences = [
         *unlike_a, *unlike_b, *_unlike_forecasts(contest, rows, horizon), *_too_late(experiment, rows),

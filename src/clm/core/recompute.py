@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clm.core.book import EvidenceRow, Kind, LedgerKey
-from clm.core.bookkeeper import Bookkeeper, Duel, pooled_bet
+from clm.core.bookkeeper import Bookkeeper, Duel
 from clm.core.domain import Comparison, Decision, Outcome, Series, ShadowTestResult
 from clm.core.evidence import Evidence, Ledger, gains
 from clm.core.evidence_policy import EvidencePolicy
@@ -59,7 +59,7 @@ def recompute(registry: ModelRegistry, decision: Decision) -> Recomputed:
         key = _key(inputs["ledger"])
         rows = registry.book.evidence(key, until=_time(inputs["evidence_until"]))
         rows = rows if inputs["evidence_until"] else []
-        evidence, differences = settle_again(rows, keeper.beginning(key))
+        evidence, differences = settle_again(registry.series, rows, keeper.beginning(key))
         bets = len(rows)
         evidence = evidence or keeper.beginning(key)
         if key.kind is Kind.GUARD:
@@ -69,8 +69,10 @@ def recompute(registry: ModelRegistry, decision: Decision) -> Recomputed:
     return Recomputed(again, (*differences, *_unlike(decision, again)), bets)
 
 
-def settle_again(rows: list[EvidenceRow], beginning: Evidence) -> tuple[Evidence | None, list[str]]:
-    """The ledger after `rows`, each bet computed anew from its forecasts and outcome."""
+def settle_again(
+    series: Series, rows: list[EvidenceRow], beginning: Evidence
+) -> tuple[Evidence | None, list[str]]:
+    """The ledger of `series` after `rows`, each bet computed anew from its forecasts and outcome."""
     if not rows:
         return None, []
     # The stakes are those it was bet with: how many series were pooled then.
@@ -85,7 +87,8 @@ def settle_again(rows: list[EvidenceRow], beginning: Evidence) -> tuple[Evidence
     for row, d, b in zip(rows, gain.tolist(), bound.tolist(), strict=True):
         if (d, b) != (row.gain, row.bound):
             differences.append(f"the bet on {row.open_time:%Y-%m-%d %H:%M} is {d!r}, stored is {row.gain!r}")
-        state = state.after([pooled_bet(replace(row.bet, gain=d, bound=b), row.others)])
+        own = replace(row.bet, gain=d, bound=b)
+        state = state.after([row.pool.bet_of(series.symbol, own) if row.pool else own])
         if state != row.state or state.log_e != row.log_e:
             differences.append(
                 f"log E after {row.open_time:%Y-%m-%d %H:%M} is {state.log_e!r}, stored is {row.log_e!r}"

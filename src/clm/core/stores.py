@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from clm.core.book import Appended, EvidenceRow, Forecast, LedgerKey, Trial
 from clm.core.domain import Series
+from clm.core.evidence import Evidence
 from clm.core.experiments import Experiment
 from clm.core.runs import Fence, Run, RunKind, RunRequest, RunState
 
@@ -55,14 +56,14 @@ class EvidenceBook(Protocol):
         """The bets of one ledger on candles opened at or before `until`, oldest first."""
         ...
 
-    def newest_evidence(self, key: LedgerKey) -> EvidenceRow | None:
-        """The last bet of one ledger."""
+    def newest_evidence(self, key: LedgerKey) -> Evidence | None:
+        """Where one ledger stands; None before its first bet."""
         ...
 
     def closing_evidence(
         self, model_type: str, champion_version: str, recipe_id: str, before: datetime
-    ) -> EvidenceRow | None:
-        """The last challenge bet of a recipe against a champion in its latest reign begun before `before`."""
+    ) -> Evidence | None:
+        """Where a recipe's challenge of a champion ended, in its latest reign begun before `before`."""
         ...
 
     def gains(

@@ -76,7 +76,7 @@ def _take(
     """One attempt: a snapshot's files, then its rows. None where a file was put away meanwhile.
 
     Files first: what a snapshot names now may be gone in an hour, its rows are not. Registered files never
-    change, so what earlier attempts have `copied` is not read again: each attempt has less to do than the last.
+    change: what earlier attempts have `copied` is not read again, so each has less to do than the one before.
     """
     with as_it_is(db_url) as snapshot:
         taken_at = datetime.now(UTC)

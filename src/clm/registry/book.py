@@ -11,11 +11,12 @@ from sqlalchemy.exc import IntegrityError
 
 from clm.core.book import Appended, EvidenceRow, Forecast, Kind, LedgerKey, Source, Trial
 from clm.core.domain import Series
-from clm.core.errors import EvidenceMoved
+from clm.core.errors import BadData, EvidenceMoved
 from clm.core.evidence import Evidence
+from clm.core.pooled_bets import PooledBets
 from clm.core.wire import jsonable
 from clm.registry.database import Database
-from clm.registry.tables import evidence, forecasts, trials
+from clm.registry.tables import evidence, forecasts, pooled_bets, trials
 
 #: A revision smaller than this is a rounding of the last digit, not another price.
 _REVISION = 1e-12
@@ -118,27 +119,31 @@ class SQLEvidenceBook:
                     ).scalar()
                     if newest != ledger.after:
                         raise moved
+                    _keep_pools(connection, ledger.rows)
                     values = [self._evidence_values(row) for row in ledger.rows]
                     connection.execute(evidence.insert(), values)
         except IntegrityError as exc:
             raise moved from exc
 
     def evidence(self, key: LedgerKey, *, until: datetime | None = None) -> list[EvidenceRow]:
-        query = sa.select(evidence).where(self._ledger(key)).order_by(evidence.c.open_time)
+        pools = evidence.outerjoin(pooled_bets, evidence.c.pool_sha256 == pooled_bets.c.sha256)
+        query = sa.select(evidence, pooled_bets.c.members_json).select_from(pools)
+        query = query.where(self._ledger(key)).order_by(evidence.c.open_time)
         if until is not None:
             query = query.where(evidence.c.open_time <= until)
         with self._database.reading() as connection:
             return [_evidence_row(row, key) for row in connection.execute(query)]
 
-    def newest_evidence(self, key: LedgerKey) -> EvidenceRow | None:
-        query = sa.select(evidence).where(self._ledger(key)).order_by(evidence.c.open_time.desc()).limit(1)
+    def newest_evidence(self, key: LedgerKey) -> Evidence | None:
+        newest = sa.select(evidence.c.state_json).where(self._ledger(key))
+        query = newest.order_by(evidence.c.open_time.desc()).limit(1)
         with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else _evidence_row(row, key)
+            state = connection.execute(query).scalar_one_or_none()
+        return None if state is None else Evidence.from_json(state)
 
     def closing_evidence(
         self, model_type: str, champion_version: str, recipe_id: str, before: datetime
-    ) -> EvidenceRow | None:
+    ) -> Evidence | None:
         query = sa.select(sa.func.max(evidence.c.reign)).where(
             self._mine(evidence, model_type), evidence.c.kind == str(Kind.CHALLENGE),
             evidence.c.champion_version == champion_version, evidence.c.recipe_id == recipe_id,
@@ -236,7 +241,7 @@ class SQLEvidenceBook:
             "open_time": row.open_time, "source": str(row.source), "actual": row.actual,
             "champion_forecast": row.champion_forecast, "challenger_forecast": row.challenger_forecast,
             "variance": row.variance, "gain": row.gain, "bound": row.bound,
-            "others_json": {symbol: list(bet) for symbol, bet in row.others.items()}, "log_e": row.log_e,
+            "pool_sha256": row.pool.sha256 if row.pool else None, "log_e": row.log_e,
             "state_json": row.state.to_json(),
         }  # fmt: skip
 
@@ -274,9 +279,27 @@ def _evidence_row(row: sa.Row[Any], key: LedgerKey) -> EvidenceRow:
         key=key, challenger_version=row.challenger_version, open_time=row.open_time,
         source=Source(row.source), actual=row.actual, champion_forecast=row.champion_forecast,
         challenger_forecast=row.challenger_forecast, variance=row.variance, gain=row.gain, bound=row.bound,
-        others={symbol: (bet[0], bet[1]) for symbol, bet in row.others_json.items()}, log_e=row.log_e,
-        state=Evidence.from_json(row.state_json),
+        pool=_pool(row), log_e=row.log_e, state=Evidence.from_json(row.state_json),
     )  # fmt: skip
+
+
+def _pool(row: sa.Row[Any]) -> PooledBets | None:
+    if row.pool_sha256 is None:
+        return None
+    if row.members_json is None:
+        raise BadData(f"clm_pooled_bets has no {row.pool_sha256[:12]}, which a bet on {row.open_time} names")
+    return PooledBets({symbol: (bet[0], bet[1]) for symbol, bet in row.members_json.items()})
+
+
+def _keep_pools(connection: sa.Connection, rows: Sequence[EvidenceRow]) -> None:
+    """What series have bet together is stored once, and named by each of them."""
+    pools = {row.pool.sha256: row.pool for row in rows if row.pool}
+    known = sa.select(pooled_bets.c.sha256).where(pooled_bets.c.sha256.in_(pools))
+    for sha256 in connection.execute(known).scalars() if pools else ():
+        del pools[sha256]
+    if pools:
+        new = [{"sha256": sha256, "members_json": dict(pool.members)} for sha256, pool in pools.items()]
+        connection.execute(insert_new(connection, pooled_bets), new)
 
 
 def _trial(row: sa.Row[Any]) -> Trial:

@@ -168,7 +168,8 @@ evidence = sa.Table(
     sa.Column("variance", sa.Double, nullable=False),
     sa.Column("gain", sa.Double, nullable=False),
     sa.Column("bound", sa.Double, nullable=False),
-    sa.Column("others_json", sa.JSON, nullable=False),
+    # Of clm_pooled_bets; null: bet alone.
+    sa.Column("pool_sha256", sa.String(64)),
     sa.Column("log_e", sa.Double, nullable=False),
     sa.Column("state_json", sa.JSON, nullable=False),
     sa.UniqueConstraint(
@@ -176,6 +177,14 @@ evidence = sa.Table(
         name="uq_clm_evidence",
     ),
 )  # fmt: skip
+
+pooled_bets = sa.Table(
+    "clm_pooled_bets",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("sha256", sa.String(64), nullable=False, unique=True),
+    sa.Column("members_json", sa.JSON, nullable=False),
+)
 
 trials = sa.Table(
     "clm_trials",

@@ -38,7 +38,7 @@ from clm.core.wire import jsonable
 from clm.shadow.contests import Contests, Entered
 from clm.shadow.looking import Desk, Known, Looking
 from clm.shadow.parity import Parity, compare, told
-from clm.shadow.settling import Settling
+from clm.shadow.settling import Settling, pooled_over
 
 log = structlog.get_logger()
 
@@ -239,12 +239,15 @@ class LiveShadow:
             if desk.policy.continuous
         }  # fmt: skip
         gathered = {series: settling.gather() for series, settling in settlings.items()}
+        # What is pooled is pooled candle by candle: candles of other lengths are others' business.
+        pools = {
+            interval: pooled_over({s.symbol: own for s, own in gathered.items() if s.interval == interval})
+            for interval in {series.interval for series in gathered}
+        }
         decisions: list[Decision] = []
         for series, settling in settlings.items():
-            # What is pooled is pooled candle by candle: candles of other lengths are others' business.
-            others = [g for s, g in gathered.items() if s != series and s.interval == series.interval]
             try:
-                decisions += settling.settle(others)
+                decisions += settling.settle(pools[series.interval])
             except EvidenceMoved as error:
                 # Another process is at it: what it has stored counts, and the next tick goes on there.
                 log.info("evidence_moved", reason=str(error))

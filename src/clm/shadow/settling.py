@@ -13,6 +13,7 @@ from clm.core.domain import Decision, Outcome
 from clm.core.errors import ChampionChanged
 from clm.core.evidence import Evidence
 from clm.core.policy import Case, PromotionPolicy, Standing
+from clm.core.pooled_bets import PooledBets, pooled_by_candle
 from clm.core.reign import Reign, look
 from clm.core.verdict import carry_out, facts, roll_back, with_inputs
 from clm.core.wire import jsonable
@@ -22,12 +23,10 @@ from clm.shadow.parity import Parity
 PoolKey = tuple[Kind, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """A series' own bets of this tick, for the others to pool."""
-
-    symbol: str
-    gains: Mapping[PoolKey, Mapping[datetime, tuple[float, float]]]
+#: Own bets of this tick, for the others to pool: key → candle → (gain, bound).
+Gathered = Mapping[PoolKey, Mapping[datetime, tuple[float, float]]]
+#: Those of all series: key → candle → bets.
+Pools = Mapping[PoolKey, Mapping[datetime, PooledBets]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +58,13 @@ class Settling:
         """This series' own gains on candles that can be bet on now."""
         reign = self._reign()
         duels = self._duels(reign) if reign else []
-        gains = {_pool_key(duel): own_gains(self._keeper.unsettled(duel)) for duel in duels}
-        return Gathered(self._keeper.registry.series.symbol, gains)
+        return {_pool_key(duel): own_gains(self._keeper.unsettled(duel)) for duel in duels}
 
-    def settle(self, others: Sequence[Gathered]) -> list[Decision]:
+    def settle(self, pools: Pools) -> list[Decision]:
         """Places every bet there is, and carries out what follows. Raises EvidenceMoved."""
         taken: list[Decision] = []
         while (reign := self._reign()) is not None:
-            opened = [self._open(duel, reign, others) for duel in self._duels(reign)]
+            opened = [self._open(duel, reign, pools) for duel in self._duels(reign)]
             # First as things stand: a crash may have come between the last bet and what follows from it.
             decision = self._decided(reign, opened, None) or self._walk(reign, opened)
             if decision is None:
@@ -85,13 +83,10 @@ class Settling:
         guard = self._keeper.guard(reign)
         return [guard, *duels] if guard is not None else duels
 
-    def _open(self, duel: Duel, reign: Reign, others: Sequence[Gathered]) -> _Open:
+    def _open(self, duel: Duel, reign: Reign, pools: Pools) -> _Open:
         pairs = self._keeper.unsettled(duel)
-        if self._keeper.pool:
-            pooled = {g.symbol: g.gains[key] for g in others if (key := _pool_key(duel)) in g.gains}
-        else:
-            pooled = {}
-        rows = list(self._keeper.rows(duel, pairs, pooled))
+        shared = pools.get(_pool_key(duel), {}) if self._keeper.pool else {}
+        rows = list(self._keeper.rows(duel, pairs, shared))
         standing = None
         if duel.key.kind is Kind.CHALLENGE:
             parity = self._parity.get(duel.challenger.version)
@@ -204,6 +199,15 @@ class Settling:
             return carry_out(registry, self._policy, decision, each.duel.challenger)
         except ChampionChanged:
             return False
+
+
+def pooled_over(gathered: Mapping[str, Gathered]) -> Pools:
+    """The bets of all series: symbol → its own, in."""
+    keys = dict.fromkeys(key for own in gathered.values() for key in own)
+    return {
+        key: pooled_by_candle({symbol: own[key] for symbol, own in gathered.items() if key in own})
+        for key in keys
+    }
 
 
 def _pool_key(duel: Duel) -> PoolKey:
