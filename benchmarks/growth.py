@@ -35,6 +35,7 @@ from clm.exchange.market import Market
 from clm.exchange.server import ExchangeServer
 from clm.exchange.simulate import simulate_market
 from clm.market.binance import BinanceDataClient
+from clm.market.connections import Connections
 from clm.market.pace import Pace
 from clm.settings import Settings
 from clm.telemetry import set_up_logging
@@ -212,10 +213,11 @@ def _child(work: Work, settings_json: str, pipe: Connection) -> None:
     settings = Settings.model_validate_json(settings_json)
     with _peak() as held:
         # The exchange here allows any weight: what is measured is not waiting.
+        connections = Connections(settings.binance_url)
         clients = {
             Series(symbol, settings.interval): BinanceDataClient(
                 symbol, settings.interval, base_url=settings.binance_url, data_dir=settings.data_dir,
-                pace=Pace(weight_budget=_UNLIMITED),
+                pace=Pace(weight_budget=_UNLIMITED), connections=connections,
             )
             for symbol in settings.symbols
         }  # fmt: skip

@@ -28,6 +28,7 @@ from clm.core.watchlist import Watched, Watchlist
 from clm.evaluation.evaluator import QuantumModelEvaluator
 from clm.features.engineer import QuantumFeatureEngineer
 from clm.market.binance import BinanceDataClient
+from clm.market.connections import Connections
 from clm.market.pace import Pace
 from clm.registry.access import SQLKeys, SQLSessions
 from clm.registry.alerts import SQLAlerts
@@ -104,6 +105,7 @@ class Parts:
         self._pace = Pace.interactive() if interactive else Pace()
         self._own: dict[Series, tuple[Watched | None, Settings]] = {}
         self._managers: dict[Series, tuple[object, ContinuousLearningManager]] = {}
+        self._connections = Connections(settings.binance_url)
         self._clients: dict[Series, ClosableClient] = dict(clients or {})
         self.models = plugins.require_model_types(settings.models)
         plugins.require_model_types(settings.pooled_models)
@@ -248,6 +250,7 @@ class Parts:
             base_url=self.settings.binance_url,
             data_dir=self.settings.data_dir,
             pace=self._pace,
+            connections=self._connections,
         )
 
     def manager(self, series: Series | None = None, params: Params = None) -> ContinuousLearningManager:

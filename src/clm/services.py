@@ -22,6 +22,7 @@ from clm.serving.desk import Desk as ServingDesk
 from clm.serving.explain import Explainer
 from clm.serving.follower import Follower
 from clm.serving.forecasts import Forecasts
+from clm.serving.shelf import Shelf
 from clm.serving.snapshot import Limits as AnswerLimits
 from clm.settings import Settings
 from clm.shadow.live import LiveShadow
@@ -36,6 +37,7 @@ class Services(Parts):
     def __init__(self, settings: Settings, **more: Any) -> None:
         super().__init__(settings, **more)
         self._desks: dict[Series, tuple[Settings, ServingDesk]] = {}
+        self._shelf = Shelf()
         self._known: tuple[int, float, Mapping[tuple[str, str], Hashable]] | None = None
 
     @cached_property
@@ -67,8 +69,8 @@ class Services(Parts):
         first = self.series[0]
         follower = Follower(self._serving_desks, self.data_client(first).server_time, self._answering)
         return Forecasts(
-            follower, self.models_of, self._limits_of, self.feature_engineer, validate,
-            self.experiments.arm_of,
+            follower, self.models_of, self._limits_of, self.feature_engineer, validate, self._shelf,
+            self.registry, self.experiments.arm_of,
         )  # fmt: skip
 
     def _limits_of(self, series: Series) -> AnswerLimits:
@@ -87,7 +89,7 @@ class Services(Parts):
                     self.data_client(series), self.registry.for_series(series), self.feature_engineer,
                     settings.models,
                     ensemble=self.ensemble_keeper(series), guard_hours=policy_of(settings).guard_hours,
-                    alarm=self.alarm, others=self.experiments.open_versions,
+                    alarm=self.alarm, others=self.experiments.open_versions, shelf=self._shelf,
                 )  # fmt: skip
                 known = settings, desk
             desks[series] = known
@@ -134,6 +136,7 @@ class Services(Parts):
         with ExitStack() as closing:
             if "registry" in self.__dict__:
                 closing.callback(self.registry.close)
+            closing.callback(self._connections.close)
             for client in self._clients.values():
                 closing.callback(client.close)
             if "forecasts" in self.__dict__:

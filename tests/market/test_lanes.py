@@ -16,6 +16,7 @@ import pytest
 from clm.core.errors import ExchangeUnavailable
 from clm.exchange.faults import FaultPlan
 from clm.market.binance import BinanceDataClient
+from clm.market.connections import Connections
 from clm.market.lanes import in_order
 from clm.market.pace import Pace
 from tests.support.exchange import NOW, QUICK, market_of, serving, walk_market
@@ -140,11 +141,31 @@ def test_after_a_trouble_half_way_only_what_is_missing_is_asked_for(tmp_path: Pa
     assert again <= 1 - (-(len(CLOSED) - stored) // 1000)
 
 
+def test_series_of_one_exchange_share_a_connection_which_none_of_them_closes(tmp_path: Path) -> None:
+    with serving(MARKET) as server:
+        connections = Connections(server.url)
+        clients = [
+            BinanceDataClient(
+                interval=interval, base_url=server.url, data_dir=tmp_path, pace=QUICK, connections=connections
+            )
+            for interval in ("1h", "4h")
+        ]
+        for client in clients:
+            client.server_time()
+            client.close()
+
+        assert len(connections._opened) == 1
+        connections.close()
+        assert clients[0].server_time() == clients[1].server_time()
+        assert len(connections._opened) == 1
+        connections.close()
+
+
 def test_lanes_leave_no_thread_and_no_connection_behind(tmp_path: Path) -> None:
     with serving(MARKET) as server:
         client = BinanceDataClient(base_url=server.url, data_dir=tmp_path, pace=QUICK)
         client.load_training_data(CANDLES.index[0].to_pydatetime(), NOW)
-        opened = len(client._opened)
+        opened = len(client._connections._opened)
         client.close()
 
         deadline = time.monotonic() + 10

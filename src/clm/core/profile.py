@@ -7,6 +7,7 @@ training candles themselves.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,4 +59,6 @@ class Profile:
     def from_json(cls, data: Mapping[str, Any]) -> Profile:
         """The inverse of `to_json`."""
         lower, upper = (np.array(data[name], dtype=np.float32) for name in ("lower", "upper"))
-        return cls(tuple(data["names"]), lower, upper, float(data["limit"]))
+        # Every profile has the same few names.
+        names = tuple(map(sys.intern, data["names"]))
+        return cls(names, lower, upper, float(data["limit"]))

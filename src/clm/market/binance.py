@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from clm.core.errors import (
     InvalidSetting,
 )
 from clm.market.candles import CandleReport, empty_candles, find_gaps, validate
+from clm.market.connections import Connections
 from clm.market.lanes import in_order
 from clm.market.pace import Pace
 from clm.market.store import Span
@@ -40,7 +40,6 @@ _PAGES_A_WRITE = 8
 _LANES, _FEW_PAGES = 16, 4
 #: Newest stored candles that are read again with each look at the tail: the exchange revises them.
 _REVISED = 3
-_CONNECT_AND_READ_SECONDS = (5, 20)
 #: Request weight of what is asked; by `_get` the listing of a symbol.
 _WEIGHTS = {"get_server_time": 1, "get_klines": 2, "_get": 20}
 #: Nanoseconds since 1970 end in 2262; no exchange lives later.
@@ -52,7 +51,7 @@ class BinanceDataClient:
 
     cache_enabled: keep candles in the store under `data_dir`, a folder or the URL of an object store.
     cache_ttl: seconds after which the newest stored candles are read again for revisions; missing ones are
-    always fetched. Building it asks nobody.
+    always fetched. connections: shared with other series, closed by whose they are. Building it asks nobody.
     """
 
     def __init__(
@@ -65,6 +64,7 @@ class BinanceDataClient:
         base_url: str | None = None,
         data_dir: Path | str | None = None,
         pace: Pace | None = None,
+        connections: Connections | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.series = Series(symbol, interval)
@@ -78,8 +78,8 @@ class BinanceDataClient:
         self._pace = pace or Pace()
         self._wall = wall
         self._step = int(self.series.step.total_seconds() * 1000)
-        self._local = threading.local()
-        self._opened: list[Client] = []
+        self._connections = connections or Connections(self.base_url)
+        self._shared = connections is not None
 
     def server_time(self) -> datetime:
         answer = self._ask("get_server_time")
@@ -121,10 +121,9 @@ class BinanceDataClient:
         return self.load_recent_data(days)
 
     def close(self) -> None:
-        """Closes the connections of every thread; the next call opens new ones."""
-        opened, self._opened, self._local = self._opened, [], threading.local()
-        for client in opened:
-            client.close_connection()
+        """Closes the connections of every thread, unless they are shared; the next call opens new ones."""
+        if not self._shared:
+            self._connections.close()
 
     def clear_cache(self) -> None:
         """Forgets the stored candles of this series."""
@@ -208,7 +207,8 @@ class BinanceDataClient:
             return
         clients: list[Client] = []
         try:
-            asked = in_order(self._page, spans, _LANES, lambda: clients.append(self._client(apart=True)))
+            mine = self._connections.mine
+            asked = in_order(self._page, spans, _LANES, lambda: clients.append(mine(apart=True)))
             yield from self._settled(zip(spans, asked, strict=True), now)
         finally:
             for client in clients:
@@ -265,7 +265,7 @@ class BinanceDataClient:
 
         for attempt in self._pace.retries():
             with attempt:
-                client = self._client()
+                client = self._connections.mine()
                 self._pace.before(self.base_url, _WEIGHTS[method])
                 try:
                     answer = getattr(client, method)(**params)
@@ -274,18 +274,6 @@ class BinanceDataClient:
                     raise translate(exc, self.series, self.base_url) from exc
                 return check(answer)
         raise ExchangeUnavailable(f"{self.base_url} was not asked at all: no attempts are allowed")
-
-    def _client(self, apart: bool = False) -> Client:
-        """This thread's client; a session is not to be shared between threads. apart: closed by who asks."""
-        client: Client | None = getattr(self._local, "client", None)
-        if client is None:
-            from clm.market.vendor import open_client
-
-            client = open_client(self.base_url, _CONNECT_AND_READ_SECONDS)
-            self._local.client = client
-            if not apart:
-                self._opened.append(client)
-        return client
 
     def _tell(self, report: CandleReport) -> None:
         if report.gaps:

@@ -27,6 +27,7 @@ from clm.core.protocols import DataClient, FeatureEngineer, ModelRegistry, Train
 from clm.core.reign import Reign, load_fit, reign_of
 from clm.core.variance import VARIANCE_MEMORY, variance_after
 from clm.serving.loaded import Loaded
+from clm.serving.shelf import Shelf
 from clm.serving.snapshot import Served, Snapshot, oddest
 
 log = structlog.get_logger()
@@ -63,11 +64,13 @@ class Desk:
         guard_hours: float = 0,
         alarm: Alarm,
         others: Others = lambda series: (),
+        shelf: Shelf | None = None,
     ) -> None:
         self.series = registry.series
         self._data, self._registry, self._engineer = data, registry, engineer
         self._models, self._ensemble = tuple(models), ensemble
         self._guard_hours, self._alarm, self._others = guard_hours, alarm, others
+        self._shelf = shelf or Shelf()
         self._loaded: dict[tuple[str, str], Loaded] = {}
         self._mixed = IntervalTracker()
         self._lock = threading.Lock()
@@ -86,10 +89,10 @@ class Desk:
             candle = self._candle
             reigns = self._reigns(now)
             served = {
-                model: self._serve(loaded, candle, now, _state(loaded, reign, now))
-                for model, (reign, loaded) in reigns.items()
+                name: self._serve(loaded, model, candle, now, _state(loaded, reign, now))
+                for name, (reign, loaded, model) in reigns.items()
             }
-            champions = [loaded.artifact for _, loaded in reigns.values()]
+            champions = [loaded.artifact for _, loaded, _ in reigns.values()]
             besides = dict(self._besides(candle, now, {artifact.version for artifact in champions}))
             mixed = self._mix(candle, champions, list(served.values()))
             if mixed is not None:
@@ -99,7 +102,7 @@ class Desk:
             self.snapshot = Snapshot(
                 series=self.series, open_time=candle.open_time, close=candle.close, variance=candle.variance,
                 by_model=served, by_version=besides,
-                champions={model: loaded for model, (_, loaded) in reigns.items()}, tracker=self._mixed,
+                champions={name: loaded for name, (_, loaded, _) in reigns.items()}, tracker=self._mixed,
             )  # fmt: skip
             return self.snapshot
 
@@ -119,7 +122,8 @@ class Desk:
         except InsufficientData:
             return candle
         candle = replace(candle, outcomes=scoring.known_outcomes(features))
-        last = features.iloc[-1:]
+        # A row of its own: a view would keep the whole matrix.
+        last = features.iloc[-1:].copy()
         if utc(pd.DatetimeIndex(last.index)[0]) != candle.open_time:
             return candle
         return replace(candle, row=last, problem=None)
@@ -128,7 +132,7 @@ class Desk:
         for model in (*self._models, ENSEMBLE):
             self._registry.book.score(model, candle.outcomes, now)
 
-    def _reigns(self, now: datetime) -> dict[str, tuple[Reign, Loaded]]:
+    def _reigns(self, now: datetime) -> dict[str, tuple[Reign, Loaded, TrainedModel]]:
         """Champions that can serve; an unfit one gives way first."""
         names, found = self._engineer.get_feature_names(), {}
         for model in self._models:
@@ -137,7 +141,7 @@ class Desk:
                 continue
             reign = reign_of(self._registry, model, names, now, self._alarm, self._guard_hours)
             if reign is not None:
-                found[model] = (reign[0], self._keep(reign[0].champion, reign[1]))
+                found[model] = (reign[0], self._keep(reign[0].champion, reign[1]), reign[1])
         return found
 
     def _keep(self, artifact: ModelArtifact, model: TrainedModel) -> Loaded:
@@ -146,8 +150,9 @@ class Desk:
         if known is not None and known.artifact.artifact_sha256 == artifact.artifact_sha256:
             loaded = known.learnt(self._registry)
         else:
-            loaded = Loaded.of(self._registry, artifact, model)
+            loaded = Loaded.of(self._registry, artifact)
         self._loaded[key] = loaded
+        self._shelf.put(artifact, model)
         return loaded
 
     def _besides(
@@ -160,9 +165,11 @@ class Desk:
             if model is not None:
                 loaded = self._keep(artifact, model)
                 state = "healthy" if version in reigning else "experiment"
-                yield (model_type, version), self._serve(loaded, candle, now, state)
+                yield (model_type, version), self._serve(loaded, model, candle, now, state)
 
-    def _serve(self, loaded: Loaded, candle: _Candle, now: datetime, state: str) -> Served:
+    def _serve(
+        self, loaded: Loaded, model: TrainedModel, candle: _Candle, now: datetime, state: str
+    ) -> Served:
         artifact, tracker = loaded.artifact, loaded.tracker
         silent = Served(
             model=artifact.model_type, version=artifact.version, sha256=artifact.artifact_sha256 or "",
@@ -171,7 +178,7 @@ class Desk:
         )  # fmt: skip
         if candle.row is None:
             return silent
-        forecast = float(scoring.forecasts(loaded.model, candle.row, artifact.version)[0])
+        forecast = float(scoring.forecasts(model, candle.row, artifact.version)[0])
         self._store(artifact, forecast, candle, now)
         made_at, sigma = candle.open_time + self.series.step, candle.variance**0.5
         spoken = replace(silent, forecast=forecast, interval=tracker.around(forecast, sigma, made_at))

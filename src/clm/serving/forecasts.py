@@ -17,10 +17,11 @@ from clm.core.errors import BadInput, InsufficientData, InvalidCandles, VersionN
 from clm.core.experiments import Assigned, check_caller
 from clm.core.intervals import Interval, IntervalTracker
 from clm.core.newest import forecast_row, newest_row
-from clm.core.protocols import FeatureEngineer
+from clm.core.protocols import FeatureEngineer, ModelRegistry
 from clm.core.variance import variance_after
 from clm.serving.answer import answer, default_model, unchanging
 from clm.serving.follower import Follower
+from clm.serving.shelf import Shelf
 from clm.serving.snapshot import Limits, Served, Snapshot, oddest
 
 #: Wrong candles that are named in one answer.
@@ -41,13 +42,18 @@ def _nobody(series: Series, model_type: str, caller: str | None, *, now: datetim
 
 @dataclass(frozen=True, slots=True)
 class Forecasts:
-    """models, limits: of a series. check: raises for candles that are none. assign: see `Assign`."""
+    """models, limits: of a series. check: raises for candles that are none. assign: see `Assign`.
+
+    shelf, registry: where models are.
+    """
 
     follower: Follower
     models: Callable[[Series], tuple[str, ...]]
     limits: Callable[[Series], Limits]
     engineer: FeatureEngineer
     check: Callable[[pd.DataFrame, Series], object]
+    shelf: Shelf
+    registry: ModelRegistry
     assign: Assign = _nobody
 
     def answer(
@@ -78,7 +84,8 @@ class Forecasts:
     ) -> dict[str, Any]:
         """The champion's forecast from these candles instead of the exchange's; stored nowhere.
 
-        Raises BadInput (too few of them, such as are none, or a model that cannot), VersionNotFound.
+        Raises BadInput (too few of them, such as are none, or a model that cannot), VersionNotFound,
+        ArtifactMissing and ArtifactCorrupt.
         """
         frame = _frame(candles)
         row = self._row_of(frame, series)
@@ -118,7 +125,8 @@ class Forecasts:
     def _forecast(self, snapshot: Snapshot, served: Served, row: FeatureRow) -> Served:
         """What one champion says of the last candle of `snapshot`."""
         champion, names = snapshot.champions[served.model], self.engineer.get_feature_names()
-        forecast = forecast_row(champion.model, names, row, served.version)
+        model = self.shelf.take(self.registry.for_series(snapshot.series), champion.artifact)
+        forecast = forecast_row(model, names, row, served.version)
         score, limit = champion.unlikeness(names, row)
         interval = _around(snapshot, champion.tracker, forecast)
         return replace(served, forecast=forecast, interval=interval, score=score, limit=limit, problem=None)

@@ -1,4 +1,4 @@
-"""A version in memory, and what is remembered about it from candle to candle."""
+"""A version that answers, and what is remembered about it from candle to candle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 from clm.core.domain import FeatureRow, ModelArtifact
 from clm.core.intervals import IntervalTracker
 from clm.core.profile import Profile
-from clm.core.protocols import ModelRegistry, TrainedModel
+from clm.core.protocols import ModelRegistry
 from clm.core.skill import Skill
 
 #: What lies further back says little about a version today, and may be a lot.
@@ -18,21 +18,22 @@ _MEMORY = timedelta(days=90)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """tracker: learnt from the version's scored forecasts; skill: of the same."""
+    """tracker: learnt from the version's scored forecasts; skill: of the same. The model is on the shelf."""
 
     artifact: ModelArtifact
-    model: TrainedModel
     profile: Profile | None
     tracker: IntervalTracker
     skill: Skill
 
     @classmethod
-    def of(cls, registry: ModelRegistry, artifact: ModelArtifact, model: TrainedModel) -> Loaded:
+    def of(cls, registry: ModelRegistry, artifact: ModelArtifact) -> Loaded:
         """With what the book holds about it, of the last `_MEMORY`."""
         profile = Profile.from_json(artifact.profile) if artifact.profile else None
-        # Where it came from is told by the registry; kept here, it would be most of what a series weighs.
-        light = replace(artifact, profile=None, origin=None)
-        blank = cls(light, model, profile, IntervalTracker(), Skill(0))
+        # The rest is told by the registry; kept here, it would be most of what a series weighs.
+        light = replace(
+            artifact, profile=None, origin=None, certificate=None, metrics={}, params={}, library_versions={}
+        )
+        blank = cls(light, profile, IntervalTracker(), Skill(0))
         return blank.learnt(registry)
 
     def unlikeness(self, names: Sequence[str], row: FeatureRow) -> tuple[float | None, float | None]:
