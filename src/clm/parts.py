@@ -154,7 +154,8 @@ class Parts:
             groups: dict[str, list[Series]] = {}
             for series in self.series:
                 own = self.settings_of(series)
-                if model_type in own.models:
+                # Where the newest always reigns, a recipe that competes would only take turns.
+                if model_type in own.models and own.promotion_policy != "newest":
                     recipe = own.model_dump_json(include={"interval", *_OF_A_RECIPE})
                     groups.setdefault(recipe, []).append(series)
             found += [

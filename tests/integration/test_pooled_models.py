@@ -195,6 +195,14 @@ class TestASeriesOfThePool:
 
             assert application.pools(application.series, None) == []
 
+    def test_whose_newest_always_reigns_is_left_out_and_the_others_go_on(self, tmp_path: Path) -> None:
+        three = {**TWO, "symbols": ("BTCUSDT", "ETHUSDT", "SOLUSDT")}
+        with running_service(tmp_path, **three) as (application, _):
+            application.watch("ETHUSDT", overrides={"promotion_policy": "newest"}, by="test")
+
+            ((_, every),) = application.pools(application.series, None)
+            assert [series.symbol for series in every] == ["BTCUSDT", "SOLUSDT"]
+
 
 def test_what_happens_after_now_on_any_series_changes_no_bit_of_it() -> None:
     frames = {series: _walk(k, rows=3600) for k, series in enumerate((BTC, ETH))}
