@@ -328,7 +328,9 @@ def policy_of(settings: Settings) -> PromotionPolicy:
 
 
 def _trainer(settings: Settings) -> QuantumModelTrainer:
-    return QuantumModelTrainer(params=_training_params(settings), seed=settings.training_seed)
+    return QuantumModelTrainer(
+        params=_training_params(settings), seed=settings.training_seed, threads=settings.training_threads
+    )
 
 
 def _with(settings: Settings, params: Mapping[str, Mapping[str, Any]]) -> Settings:

@@ -103,6 +103,12 @@ class Settings(BaseSettings):
         default_factory=dict, description='JSON per family, e.g. {"lightgbm": {"num_trees": 100}}'
     )
     training_seed: int = Field(0, ge=0, lt=2**31, description="seed of every random choice in a training")
+    training_threads: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="trainings of one series done at once, to the same models: for few series and many cores",
+    )
 
     stale_model_days: Days = Field(
         90, gt=0, description="a forecast by a model trained longer ago is marked not usable"

@@ -58,6 +58,30 @@ def test_rows_with_other_labels_are_binned_once_and_the_models_are_the_same_to_t
     assert len(set(apart)) == 3
 
 
+@pytest.mark.parametrize("family", ["xgboost", "lightgbm"])
+def test_trainings_side_by_side_come_to_the_models_they_come_to_one_by_one(family: str) -> None:
+    rows = feature_frame(2500)
+    frames = [rows, feature_frame(2600), shuffled_labels(rows, seed=1)]
+    params = {family: {"min_data_in_leaf": 20}}
+    trainer = QuantumModelTrainer(params=params, threads=2)
+    trainer.anticipate(family, frames)
+
+    together = [trainer.train(family, frame).to_bytes() for frame in frames]
+    trainer.forget()
+
+    alone = QuantumModelTrainer(params=params)
+    assert together == [alone.train(family, frame).to_bytes() for frame in frames]
+
+
+def test_a_training_begun_early_that_fails_says_so_in_its_turn() -> None:
+    trainer = QuantumModelTrainer(params={"sklearn_ridge": {"alpha": "boom"}}, threads=2)
+    trainer.anticipate("sklearn_ridge", [feature_frame(300)])
+
+    with pytest.raises(TrainingFailed, match="sklearn_ridge broke down: ValueError: could not convert"):
+        trainer.train("sklearn_ridge", feature_frame(300))
+    trainer.forget()
+
+
 def test_a_cycle_bins_the_rows_of_the_evaluation_fit_and_the_canary_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,8 +73,9 @@ def replay(
     folder.mkdir(parents=True, exist_ok=True)
     files = _candle_files(settings, series, candles, begin, stop, folder)
     groups = [series] if pool else [(one,) for one in series]
+    threads = _threads(processes, len(wanted) * len(groups))
     tasks = [
-        _task(name, group, settings, files, (begin, stop, step_days), folder)
+        replace(_task(name, group, settings, files, (begin, stop, step_days), folder), threads=threads)
         for name in wanted
         for group in groups
     ]
@@ -88,6 +91,11 @@ def replay(
     print_table("Replay", COLUMNS, [table_row(one) for one in scores], "Nothing was replayed.")
     typer.echo(f"{as_page}\n{as_file}")
     return None
+
+
+def _threads(processes: int, walks: int) -> int:
+    """What each walk may train at once, so that all cores are at work and none has two things to do."""
+    return max(1, (os.cpu_count() or 1) // min(processes, walks))
 
 
 def _candle_files(

@@ -103,7 +103,8 @@ class ModelAttempt:
             return
         timeline, features, step = material.timeline, material.features, material.series.step
         fit, refit = timeline.fit.rows(features, step), timeline.refit.rows(features, step)
-        self.trainer.anticipate(model_type, [fit, shuffled(fit), refit])
+        # The canary last: it is sorted into the bins of the fit, which are there by then.
+        self.trainer.anticipate(model_type, [fit, refit, shuffled(fit)])
 
     def run(self, model_type: str, material: Material, say: Say) -> Attempted:
         """Train, judge, certify, store, decide, and promote where the policy says so.

@@ -255,7 +255,7 @@ class EagerTrainer(ModelTrainer, Protocol):
         ...
 
     def anticipate(self, model_type: str, frames: Sequence[pd.DataFrame]) -> None:
-        """`train` will be asked for these; a family that trains in processes of its own begins now."""
+        """`train` will be asked for these, and may begin now what can be done side by side."""
         ...
 
     def forget(self) -> None:

@@ -29,7 +29,10 @@ POLICIES = (NEVER, "newest", "threshold", "evidence")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """settings: JSON, the scratch database and folders already in it. candles: file per series."""
+    """settings: JSON, the scratch database and folders already in it. candles: file per series.
+
+    threads: trainings done at once; they change nothing of what comes of it.
+    """
 
     policy: str
     series: tuple[Series, ...]
@@ -39,6 +42,7 @@ class Task:
     settings: str
     candles: tuple[Path, ...]
     folder: Path
+    threads: int = 1
 
     @property
     def name(self) -> str:
@@ -62,6 +66,7 @@ def walk(task: Task) -> list[Scores]:
         for series, file in zip(task.series, task.candles, strict=True)
     }
     settings = Settings.model_validate_json(task.settings)
+    settings = settings.model_copy(update={"training_threads": task.threads})
     done = steps_done(task)
     with Application(settings, clients=dict(clients)) as application:
         shadow = application.live_shadow(rehearsal=True)

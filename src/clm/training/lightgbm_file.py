@@ -11,7 +11,14 @@ import re
 
 import numpy as np
 
-from clm.training.soundness import Floats, Ints, require_answer, require_finite, require_tree
+from clm.training.soundness import (
+    Floats,
+    Ints,
+    once_for_each_file,
+    require_answer,
+    require_finite,
+    require_tree,
+)
 
 METADATA = "clm_metadata:"
 _NUMBER = r"-?\d{1,40}(?:\.\d{1,40})?(?:e[+-]?\d{1,3})?"
@@ -86,6 +93,7 @@ class _Lines:
         return self._at == len(self._lines)
 
 
+@once_for_each_file
 def require_sound(payload: bytes) -> tuple[str, int]:
     """The CLM metadata the file carries and the number of its features. Raises ValueError with a sentence."""
     if not re.fullmatch(rb"[\n\x20-\x7e]*", payload):

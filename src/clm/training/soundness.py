@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import wraps
+from hashlib import sha256
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +17,9 @@ Floats = np.ndarray[Any, np.dtype[Any]]
 #: Labels are log returns, or returns over volatility clipped at 100 at most: leaves that add up to this are
 #: no forecast. Below it nothing overflows, in float32 either.
 LARGEST_ANSWER = 1e6
+R = TypeVar("R")
+#: Files found sound that are remembered, by their hash alone.
+REMEMBERED = 64
 
 
 def require_tree(parents: Ints, children: Ints, nodes: int) -> None:
@@ -36,3 +44,25 @@ def require_answer(base: float, largest_leaves: list[float]) -> None:
     """largest_leaves: of each tree, without sign. Raises ValueError where they may add up to too much."""
     if not abs(base) + sum(largest_leaves) <= LARGEST_ANSWER:
         raise ValueError(f"leaves may add up to more than {LARGEST_ANSWER:g}, which is no forecast")
+
+
+def once_for_each_file(check: Callable[[bytes], R]) -> Callable[[bytes], R]:
+    """`check`, whose answers are kept by the hash of what it was given; what it raises is not."""
+    known: OrderedDict[bytes, R] = OrderedDict()
+    lock = threading.Lock()
+
+    @wraps(check)
+    def checked(payload: bytes) -> R:
+        name = sha256(payload).digest()
+        with lock:
+            if name in known:
+                known.move_to_end(name)
+                return known[name]
+        found = check(payload)
+        with lock:
+            known[name] = found
+            while len(known) > REMEMBERED:
+                known.popitem(last=False)
+        return found
+
+    return checked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -22,17 +23,23 @@ class QuantumModelTrainer:
     """Trains every family registered on this machine.
 
     params: per family, merged over the family's defaults and under those of a call; `{"lightgbm":
-    {"preset": "accurate"}}`. seed: of every random choice.
+    {"preset": "accurate"}}`. seed: of every random choice. threads: trainings that are done at once where
+    they are known before their turn; each of them is done as it would be alone, to the last bit.
     """
 
-    def __init__(self, *, params: Mapping[str, Mapping[str, Any]] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, *, params: Mapping[str, Mapping[str, Any]] | None = None, seed: int = 0, threads: int = 1
+    ) -> None:
         self._params = {str(name): dict(values) for name, values in (params or {}).items()}
         self.seed = seed
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads = threads
+        #: Whether in processes of their own → who waits for them.
+        self._pools: dict[bool, ThreadPoolExecutor] = {}
         self._begun: dict[tuple[str, str], Future[TrainedModel]] = {}
         #: The last bins, by what they were made of: those of the evaluation fit serve its canary. The refit
         #: has more rows and bins of its own; shared, they would tell the evaluation fit of later hours.
         self._bins: dict[str, Any] = {}
+        self._lock = threading.Lock()
 
     def train(
         self, model_type: str, df: pd.DataFrame, params: Mapping[str, Any] | None = None
@@ -66,7 +73,7 @@ class QuantumModelTrainer:
             if bins is None:
                 bins = family.bins(rows, given)
             model = family.train_binned(bins, rows, given, self.seed)
-            self._bins = {key: bins}
+            self._keep(key, bins)
             return model
         except ClmError:
             raise
@@ -75,17 +82,20 @@ class QuantumModelTrainer:
             raise TrainingFailed(f"{model_type} broke down: {type(exc).__name__}: {exc}") from exc
 
     def anticipate(self, model_type: str, frames: Sequence[pd.DataFrame]) -> None:
-        """Begins to train those, where the family does so in processes of its own; see `EagerTrainer`."""
+        """Begins to train those: in processes of their own where the family does so, else in `threads`."""
         family = model_family(str(model_type))
-        if not (isinstance(family, PastFamily) and family.apart):
+        apart = isinstance(family, PastFamily) and family.apart
+        threads = (os.cpu_count() or 1) if apart else self._threads
+        if not apart and threads == 1:
             return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="clm-train")
+        if apart not in self._pools:
+            self._pools[apart] = ThreadPoolExecutor(threads, thread_name_prefix="clm-train")
         given = self._params.get(str(model_type), {})
         for frame in frames:
             key = _key(model_type, frame)
             if key not in self._begun:
-                self._begun[key] = self._pool.submit(self._train, family, str(model_type), frame, given)
+                work = self._pools[apart].submit(self._train, family, str(model_type), frame, given)
+                self._begun[key] = work
 
     def forget(self) -> None:
         """See `EagerTrainer`."""
@@ -93,9 +103,16 @@ class QuantumModelTrainer:
             begun.cancel()
         self._begun.clear()
         self._bins.clear()
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._pools.clear()
+
+    def _keep(self, key: str, bins: Any) -> None:
+        """As many as are in use at once; those of the longest ago go."""
+        with self._lock:
+            self._bins[key] = bins
+            while len(self._bins) > self._threads:
+                del self._bins[next(iter(self._bins))]
 
     def past(self, model_type: str) -> Mapping[str, int]:
         """Feature → candles of it that a family looks back on, the present one included."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from clm.training import ubjson
-from clm.training.soundness import Ints, require_answer, require_finite, require_tree
+from clm.training.soundness import Ints, once_for_each_file, require_answer, require_finite, require_tree
 
 _OPTIONAL = frozenset({"cats"})
 _FLOATS = ("base_weights", "loss_changes", "split_conditions", "sum_hessian")
@@ -23,6 +23,7 @@ _CATEGORIES = ("categories", "categories_nodes", "categories_segments", "categor
 _NO_CHILD, _NO_PARENT = -1, 2**31 - 1
 
 
+@once_for_each_file
 def require_sound(payload: bytes) -> tuple[str, int]:
     """The CLM metadata the file carries and the number of its features. Raises ValueError with a sentence."""
     document = _object(ubjson.read(payload), "the file", "learner", "version")
