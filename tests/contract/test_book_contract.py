@@ -181,3 +181,15 @@ def test_series_keep_books_of_their_own(tmp_path: Path) -> None:
         registry.book.record_forecasts([forecast(0)])
 
         assert registry.for_series(ETH).book.forecasts(RIDGE, "v1") == []
+
+
+def test_scores_of_long_ago_stand_as_they_are_and_what_was_never_scored_is(book: EvidenceBook) -> None:
+    book.record_forecasts([forecast(0), forecast(1), forecast(2000)])
+    book.score(RIDGE, {T0: 0.01}, T0 + 2 * HOUR)
+
+    found = book.score(RIDGE, {T0: 0.02, T0 + HOUR: 0.03, T0 + 2000 * HOUR: 0.04}, T0 + 2001 * HOUR)
+
+    assert found == (2, 0)
+    assert [(f.actual, f.revised) for f in book.forecasts(RIDGE, "v1")] == [
+        (0.01, None), (0.03, None), (0.04, None),
+    ]  # fmt: skip

@@ -283,6 +283,7 @@ class DictBook:
 
     def score(self, model_type: str, outcomes: Mapping[datetime, float], at: datetime) -> tuple[int, int]:
         scored = revised = 0
+        recent = max(outcomes, default=at) - timedelta(days=7)
         for key, f in self._forecasts.items():
             outcome = outcomes.get(f.open_time)
             if f.model_type != str(model_type) or outcome is None:
@@ -290,7 +291,10 @@ class DictBook:
             if f.actual is None:
                 self._forecasts[key] = replace(f, actual=outcome, scored_at=at)
                 scored += 1
-            elif abs(outcome - (f.actual if f.revised is None else f.revised)) > 1e-12:
+            elif (
+                f.open_time >= recent
+                and abs(outcome - (f.actual if f.revised is None else f.revised)) > 1e-12
+            ):
                 self._forecasts[key] = replace(f, revised=outcome)
                 revised += 1
         return scored, revised

@@ -46,7 +46,8 @@ STEPS = ("evaluation fit", "holdout", "canary", "refit", "shadow", "decision")
 class Material:
     """What all models of one cycle share: computed once. now: the exchange's moment the cycle began.
 
-    variance: σ̂² known at each candle's close. truncation: what cutting off the future did to the features.
+    variance: σ̂² known at each candle's close. truncation: what cutting off the future did to the features,
+    computed when first asked for.
     """
 
     series: Series
@@ -55,7 +56,7 @@ class Material:
     candles: pd.DataFrame
     features: pd.DataFrame
     variance: pd.Series
-    truncation: Truncation
+    truncation: Callable[[], Truncation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +151,12 @@ class ModelAttempt:
                 f"{MIN_COMPARED} are needed to evaluate on"
             )
         say("evaluation fit", f"training {model_type} on {len(fit):,} candles")
+        # First what can be done while trainings that were begun early go on.
+        material.truncation()
+        beside = self._judge_champion(reign, champion, material) if reign and champion else None
         recipe = self.trainer.train(model_type, fit)
         say("holdout", f"evaluating {model_type} on {len(holdout):,} candles it never saw")
         evaluation = self.evaluator.evaluate(recipe, holdout, model_type)
-        beside = self._judge_champion(reign, champion, material) if reign and champion else None
         comparison = self.evaluator.compare_to_active(evaluation, beside) if beside else None
         say("canary", f"training {model_type} on shuffled labels: it must not beat forecasting zero")
         canary = self._canary(model_type, fit, holdout)
@@ -238,7 +241,7 @@ class ModelAttempt:
             train_start=utc(pd.DatetimeIndex(refit.index)[0]),
             gap=min(gaps),
             compared_candles=judged.comparison.hours if judged.comparison else None,
-            truncation=material.truncation,
+            truncation=material.truncation(),
             holdout=judged.evaluation,
             canary=judged.canary,
         )

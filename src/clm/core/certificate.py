@@ -6,7 +6,7 @@ is cut off, and does the same recipe, trained on shuffled labels, still beat for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from clm.core import scoring
-from clm.core.domain import TARGET, EvaluationResult, feature_columns
+from clm.core.domain import TARGET, EvaluationResult, FloatArray, feature_columns
 from clm.core.protocols import FeatureEngineer
 from clm.core.timeline import Timeline
 from clm.core.wire import jsonable
@@ -123,9 +123,7 @@ def check_truncation(engineer: FeatureEngineer, candles: pd.DataFrame, features:
         again = engineer.transform(known)
         if time not in again.index:
             continue
-        now, then = (
-            frame.loc[time, names].to_numpy(dtype=np.float64).reshape(-1) for frame in (features, again)
-        )
+        now, then = (_row(frame, time, names) for frame in (features, again))
         change = np.abs(now - then) / np.maximum(np.abs(now), 1e-12)
         # What is undefined must be so both times.
         change = np.where(np.isnan(now) & np.isnan(then), 0.0, np.nan_to_num(change, nan=np.inf))
@@ -133,6 +131,13 @@ def check_truncation(engineer: FeatureEngineer, candles: pd.DataFrame, features:
         if change.max() > worst:
             worst, where = float(change.max()), str(names[int(change.argmax())])
     return Truncation(checked, worst if checked else None, where)
+
+
+def _row(frame: pd.DataFrame, time: Any, names: Sequence[str]) -> FloatArray:
+    """The features of one row. By position: to take columns of a whole frame first would copy it."""
+    row = frame.iloc[int(frame.index.get_indexer(pd.Index([time]))[0])].to_numpy(dtype=np.float64)
+    values: FloatArray = row[frame.columns.get_indexer(pd.Index(names))]
+    return values
 
 
 def shuffled_labels(rows: pd.DataFrame, seed: int) -> pd.DataFrame:

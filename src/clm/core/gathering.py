@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache, partial
 
 import pandas as pd
 
@@ -41,7 +42,7 @@ class Gatherer:
         features = self.features.transform(candles)
         return Material(
             self.series, now, timeline, candles, features, variance_after(candles),
-            check_truncation(self.features, candles, features),
+            cache(partial(check_truncation, self.features, candles, features)),
         )  # fmt: skip
 
     def short_by(self, begins: datetime, now: datetime) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +18,8 @@ from clm.core.wire import jsonable
 from clm.registry.database import Database
 from clm.registry.tables import evidence, forecasts, pooled_bets, trials
 
+#: Exchanges revise what is fresh: older scores are not held against what they say today.
+REVISED_WITHIN = timedelta(days=7)
 #: A revision smaller than this is a rounding of the last digit, not another price.
 _REVISION = 1e-12
 
@@ -77,10 +79,14 @@ class SQLEvidenceBook:
         mine, when = self._mine(forecasts, model_type), forecasts.c.open_time
         scored = revised = 0
         with self._database.reading() as connection:
-            # A candle has a row for every version that forecast it, in a year of daily trainings many.
-            query: sa.Select[Any] = sa.select(*found).distinct()
-            query = query.where(mine, when.between(min(outcomes), max(outcomes)))
-            due = [row.open_time for row in connection.execute(query) if _to_score(row, outcomes)]
+            # A candle has a row for every version that forecast it, in a year of daily trainings many: of
+            # those of long ago only the unscored are looked for, which have an index of their own.
+            recent = max(min(outcomes), max(outcomes) - REVISED_WITHIN)
+            queries = (
+                sa.select(*found).where(mine, forecasts.c.actual.is_(None)),
+                sa.select(*found).distinct().where(mine, when.between(recent, max(outcomes))),
+            )
+            due = [r.open_time for q in queries for r in connection.execute(q) if _to_score(r, outcomes)]
             if not due:
                 return 0, 0
             query = sa.select(forecasts.c.id, *found).where(mine, when.between(min(due), max(due)))
