@@ -352,7 +352,7 @@ class Settings(BaseSettings):
         return self.masked().items()
 
     def for_children(self) -> str:
-        """JSON for processes that work for the service: without the keys to it and whom it tells of incidents."""
+        """JSON for processes that work for the service, without its keys and whom it tells of incidents."""
         return self.model_copy(update={"api_key": (), "alert_urls": ()}).model_dump_json()
 
 

@@ -24,7 +24,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "promoted": Kind(
         "A model was promoted",
-        "Nothing. The guard watches it; `clm decisions` shows the evidence, `clm rollback MODEL` takes it back.",
+        "Nothing: the guard watches it. `clm decisions` shows why, `clm rollback MODEL` takes it back.",
         passing=True,
     ),
     "rollback": Kind(
@@ -34,19 +34,19 @@ KINDS: Mapping[str, Kind] = {
     ),
     "training_failed": Kind(
         "Training failed",
-        "The champion goes on answering. Mend the cause, then `clm retrain`; `clm trials` lists the attempts.",
+        "The champion goes on answering. Mend the cause, then `clm retrain`; `clm trials` tells more.",
     ),
     "run_interrupted": Kind(
         "A run was interrupted",
-        "Usually nothing: the service takes it up again, three times in all. `clm status` shows whether it did.",
+        "Usually nothing: the service takes it up again, up to three times. `clm status` shows it.",
     ),
     "data_stale": Kind(
         "No new candles",
-        "Look whether the exchange answers and CLM_BINANCE_URL is right; `/health/ready` and the log say more.",
+        "Look whether the exchange answers at CLM_BINANCE_URL; `/health/ready` and the log say more.",
     ),
     "artifact_quarantined": Kind(
         "A damaged model file was set aside",
-        "`clm verify` names what is damaged, `clm restore` brings it back from a backup. Look after the disk.",
+        "`clm verify` names what is damaged, `clm restore` brings it back. Look after the disk.",
     ),
     "champion_unfit": Kind(
         "A champion cannot serve", "`clm models` shows who answers now; `clm retrain --force` trains anew."
@@ -65,8 +65,8 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """kind: of `KINDS`; series None: no single one; model_type "": no single one; subject: the version, run or
-    cause it is about; message: what and why.
+    """kind: of `KINDS`; series None, model_type "": no single one; subject: the version or run it is about;
+    message: what and why.
 
     The same kind about the same subject of the same series and model type is the same incident.
     """
@@ -109,7 +109,7 @@ class StoredAlert:
 
     @property
     def delivery(self) -> str:
-        """waiting, retried, delivered, given up; unsent: from before there were receivers, or told with another."""
+        """waiting, retried, delivered, given up; unsent: nobody was there to be told, or told with another."""
         if self.next_at is not None:
             return "retried" if self.attempts else "waiting"
         if not self.deliveries:

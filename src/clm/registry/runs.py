@@ -122,8 +122,9 @@ class SQLRunStore:
                 "interruptions_json": jsonable([*row.interruptions_json, ended]),
             }  # fmt: skip
             self._step(connection, run_id, _OPEN, values)
-            said = f"The {row.kind} run {run_id} did not come to its end (attempt {row.attempt}). Why: {reason}"
-            raise_alert(connection, Alert("run_interrupted", None, "", run_id, said))
+            said = f"Run {run_id} did not come to its end (attempt {row.attempt}). Why: {reason}"
+            if row.kind == str(RunKind.RETRAIN):
+                raise_alert(connection, Alert("run_interrupted", None, "", run_id, said))
         return self.get(run_id)
 
     def requeue(self, run_id: str) -> Run:
@@ -218,7 +219,8 @@ class SQLRunStore:
     ) -> None:
         """Of a run that broke as a whole; where there is a report, it was told model by model."""
         kind = connection.execute(sa.select(runs.c.kind).where(runs.c.run_id == run_id)).scalar()
-        if kind is None:
+        if kind != str(RunKind.RETRAIN):
+            # Ticks of the live shadow come again within the hour; what ails them shows in stale candles.
             return
         alert = Alert(
             "training_failed", None, "", f"{kind} run",

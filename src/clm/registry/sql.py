@@ -225,9 +225,7 @@ class SQLModelRegistry:
             self.upkeep.quarantine(artifact, reason)
             said = f"The file of {version} cannot be used and lies in quarantine. Why: {reason}"
             with self.database.writing(fenced=False) as connection:
-                raise_alert(
-                    connection, Alert("artifact_quarantined", self.series, model_type, version, said)
-                )
+                raise_alert(connection, Alert("artifact_quarantined", self.series, model_type, version, said))
         return self._get(model_type, version)
 
     def reigning(self) -> tuple[tuple[str, ...], ...]:
