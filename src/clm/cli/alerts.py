@@ -40,7 +40,7 @@ def list_them(limit: Limit = 20, as_json: Json = False) -> None:
 
 
 @alerts.command("test")
-def test(as_json: Json = False) -> None:
+def send_test(as_json: Json = False) -> None:
     """Send a test message to every receiver of CLM_ALERT_URLS; exit code 1 if one did not take it."""
     import platform
 

@@ -109,7 +109,7 @@ class StoredAlert:
 
     @property
     def delivery(self) -> str:
-        """waiting, retried, delivered, given up; unsent: nobody was there to be told, or told with another."""
+        """waiting, retried, delivered, given up; unsent: nobody was to be told, or told with another."""
         if self.next_at is not None:
             return "retried" if self.attempts else "waiting"
         if not self.deliveries:
