@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -24,8 +24,8 @@ class Receiver:
     """name: its scheme and the beginning of its address's hash; tells nothing of a token."""
 
     name: str
-    _url: str
-    _service: Any
+    _url: str = field(repr=False)
+    _service: Any = field(repr=False)
 
     def tell(self, message: Message) -> str | None:
         """Sends it; None when it was taken, else why not, without a secret. Takes some seconds at most."""
