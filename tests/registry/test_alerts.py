@@ -1,4 +1,4 @@
-"""What people should hear of is raised with what happens, whoever does it; each knows no more than it must."""
+"""What people should hear of is raised with what happens, whoever does it; tokens are told to nobody."""
 
 from __future__ import annotations
 
