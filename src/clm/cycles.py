@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from clm.core import plugins
+from clm.core.alert import Alert
 from clm.core.domain import Progress, RetrainReport, Series
 from clm.core.errors import ClmError, DatabaseUnavailable, InvalidSetting, LeaseLost, TransientError
 from clm.core.journal import Journal, NoJournal
@@ -95,6 +96,21 @@ class Cycles(Services):
         now, said = self.now(every[0]), f"{model_type} over all series: {cause}"
         return [report_of(series, None, now, 0.0, model_type, said) for series in every]
 
+    def _tell_of_failures(
+        self, reports: Sequence[RetrainReport], errors: Mapping[Series, str], journal: Journal
+    ) -> None:
+        """One incident per model that fails, and per series that does as a whole, until it is mended."""
+        for series, cause in errors.items():
+            said = f"Nothing could be trained for {series}{_run(journal)}. Why: {cause}"
+            self.alarm(Alert("training_failed", series, "", "", said))
+        for report in reports:
+            self.alarm_over("training_failed", report.series)
+            for model in set(report.models_trained) - set(report.failed_models):
+                self.alarm_over("training_failed", report.series, model)
+            for model, cause in report.failed_models.items():
+                said = f"{model} of {report.series} could not be trained{_run(journal)}. Why: {cause}"
+                self.alarm(Alert("training_failed", report.series, model, "", said))
+
     def concluded(
         self,
         request: RunRequest,
@@ -108,11 +124,16 @@ class Cycles(Services):
             by_series.setdefault(report.series, []).append(report)
         reports = [with_more(first, more) for first, *more in by_series.values()]
         wanted = {series: request.models or self.models_of(series) for series in errors}
+        self._tell_of_failures(reports, errors, journal)
         view, failure = report_view(reports, errors, wanted), _failure(reports, errors)
         if not journal.earlier:
             return CycleOutcome(view, failure)
         merged = merged_views([*journal.earlier, view])
         return CycleOutcome(merged, None if merged["models_trained"] else failure)
+
+
+def _run(journal: Journal) -> str:
+    return f" in run {journal.run_id}" if journal.run_id else ""
 
 
 def _require(field: str, asked: Sequence[str] | None, known: Sequence[str]) -> None:

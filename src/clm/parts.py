@@ -27,6 +27,7 @@ from clm.core.protocols import DataClient
 from clm.core.watchlist import Watched, Watchlist
 from clm.evaluation.evaluator import QuantumModelEvaluator
 from clm.features.engineer import QuantumFeatureEngineer
+from clm.jobs.receivers import Receiver, receivers_of
 from clm.market.binance import BinanceDataClient
 from clm.market.connections import Connections
 from clm.market.pace import Pace
@@ -306,6 +307,11 @@ class Parts:
     def alerts(self) -> SQLAlerts:
         return SQLAlerts(self.registry.database)
 
+    @cached_property
+    def receivers(self) -> tuple[Receiver, ...]:
+        """Who is told of incidents. Raises InvalidSetting for an address that cannot be."""
+        return receivers_of([url.get_secret_value() for url in self.settings.alert_urls])
+
     def alarm(self, alert: Alert) -> None:
         """Into the log and on record; a known incident is only counted."""
         log_alert(alert)
@@ -313,6 +319,13 @@ class Parts:
             self.alerts.record(alert)
         except ClmError as error:
             log.warning("alert_not_recorded", incident=alert.incident, error=str(error))
+
+    def alarm_over(self, kind: str, series: Series, model_type: str = "") -> None:
+        """What `alarm` was called for has been mended."""
+        try:
+            self.alerts.settle(kind, series, model_type)
+        except ClmError as error:
+            log.warning("alert_not_closed", kind=kind, series=str(series), error=str(error))
 
     def ensemble_keeper(self, series: Series) -> EnsembleKeeper | None:
         """Of one series; None where there is but one model type to mix."""

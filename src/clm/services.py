@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Mapping
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
-from clm.core.alert import Alarm
+from clm.core.alert import Alarm, Alert
 from clm.core.domain import Series
+from clm.core.errors import TransientError
 from clm.features.catalogue import ADVANCED
 from clm.features.engineer import QuantumFeatureEngineer
+from clm.jobs.messenger import Messenger
 from clm.jobs.supervisor import RunSupervisor
 from clm.jobs.watch import LiveWatch
 from clm.market.candles import validate
+from clm.market.stores import candle_store
 from clm.parts import Parts, policy_of
+from clm.registry.outbox import SQLOutbox
 from clm.serving.desk import Desk as ServingDesk
 from clm.serving.explain import Explainer
 from clm.serving.follower import Follower
@@ -29,6 +33,8 @@ from clm.shadow.live import LiveShadow
 from clm.shadow.looking import Desk
 
 _READ_ALL_SECONDS = 2.0
+#: Candles that may be late, and how much more time, before that is an incident.
+_STALE_CANDLES, _STALE_MORE = 3, timedelta(minutes=5)
 
 
 class Services(Parts):
@@ -43,6 +49,41 @@ class Services(Parts):
     @cached_property
     def supervisor(self) -> RunSupervisor:
         return RunSupervisor(self.runs, self.settings.for_children())
+
+    @cached_property
+    def messenger(self) -> Messenger:
+        """What sends alerts. Raises InvalidSetting for an address that cannot be."""
+        outbox = SQLOutbox(self.registry.database)
+        return Messenger(
+            outbox, self.receivers, self.settings.alerts_per_hour, watch=self.look_for_stale_data
+        )
+
+    def look_for_stale_data(self) -> None:
+        """An alert for each series with a champion that gets no new candles; over when it gets some again."""
+        settings = self.settings
+        if not (settings.live_shadow and settings.cache_enabled):
+            # Nobody fetches candles as they close: the store is as old as the last run, which is meant.
+            return
+        reigning = {(symbol, interval) for symbol, interval, *_ in self.registry.reigning()}
+        every = [s for s in self.series if (s.symbol, s.interval) in reigning]
+        store = candle_store(settings.data_dir)
+        try:
+            now = self.data_client(self.series[0]).server_time()
+        except TransientError:
+            now = datetime.now(UTC)
+        for series in every:
+            spans = store.coverage(series).spans
+            newest = datetime.fromtimestamp(spans[-1][1] / 1000, UTC) if spans else None
+            if newest is None:
+                continue
+            if now - newest <= _STALE_CANDLES * series.step + _STALE_MORE:
+                self.alarm_over("data_stale", series)
+                continue
+            said = (
+                f"The newest candle of {series} closed at {newest:%Y-%m-%d %H:%M} UTC; it is "
+                f"{now:%Y-%m-%d %H:%M} UTC, and forecasts are made of what is there."
+            )
+            self.alarm(Alert("data_stale", series, "", "", said))
 
     @cached_property
     def live_watch(self) -> LiveWatch:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clm.core.access import ApiKey, configured_keys
 from clm.core.domain import INTERVALS, SYMBOL, Series
 from clm.core.errors import BadInput, InvalidSetting
 from clm.core.places import place
-from clm.core.text import fit_to_show, mask_url, plain_text, read_json
+from clm.core.text import fit_to_show, mask_url, plain_text, read_json, scheme_of
 
 PREFIX = "CLM_"
 #: How the address of a Dask scheduler begins.
@@ -35,6 +35,7 @@ PER_SERIES = (
 _TEST_PREFIX = "CLM_TEST_"
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
+_NEXT_URL = re.compile(r"\s*,\s*(?=[A-Za-z0-9]+://)|\s+(?=[A-Za-z0-9]+://)")
 #: A century, and numbers that no clock and no counter overflows at.
 Days = Annotated[float, Field(le=36_500)]
 Hours = Annotated[float, Field(le=876_000)]
@@ -158,6 +159,12 @@ class Settings(BaseSettings):
         description="keys to the service: [role:]key or [role:]sha256:<hex>, comma-separated; role read, "
         "operate or admin (default)",
     )  # fmt: skip
+    alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="who is told of incidents: Apprise addresses such as slack://…, comma-separated"
+    )
+    alerts_per_hour: Count = Field(
+        20, ge=1, description="messages at most; what is more goes out together, once an hour"
+    )
     allowed_hosts: CommaList = Field(
         (), description="names the service answers to besides loopback and CLM_HOST, comma-separated"
     )
@@ -194,6 +201,12 @@ class Settings(BaseSettings):
     @classmethod
     def _json(cls, value: object) -> object:
         return read_json(value) if isinstance(value, str) else value
+
+    @field_validator("alert_urls", mode="before")
+    @classmethod
+    def _urls(cls, value: object) -> object:
+        # An address may hold commas of its own: the next one begins with its scheme.
+        return tuple(re.split(_NEXT_URL, value.strip())) if isinstance(value, str) else value
 
     @field_validator("api_key", mode="before")
     @classmethod
@@ -335,6 +348,7 @@ class Settings(BaseSettings):
         """JSON-ready settings without secrets: passwords and keys read `***`."""
         shown: dict[str, Any] = self.model_dump(mode="json")
         shown["api_key"] = [f"{key.role}:***" for key in self.api_key]
+        shown["alert_urls"] = [f"{scheme_of(url.get_secret_value())}://***" for url in self.alert_urls]
         shown["db_url"] = mask_url(self.db_url)
         shown["binance_url"] = mask_url(self.binance_url)
         return shown
@@ -344,8 +358,8 @@ class Settings(BaseSettings):
         return self.masked().items()
 
     def for_children(self) -> str:
-        """JSON for processes that work for the service: all but the keys to it, which they do not need."""
-        return self.model_copy(update={"api_key": ()}).model_dump_json()
+        """JSON for processes that work for the service, without its keys and whom it tells of incidents."""
+        return self.model_copy(update={"api_key": (), "alert_urls": ()}).model_dump_json()
 
 
 def _first_wrong(error: ValidationError) -> tuple[str, Any, str]:
@@ -357,9 +371,9 @@ def _first_wrong(error: ValidationError) -> tuple[str, Any, str]:
 
 
 def environment_of_children(**more: str) -> dict[str, str]:
-    """This process's environment without the keys to the service."""
-    secret = PREFIX + "API_KEY"
-    return {**{name: value for name, value in os.environ.items() if name.upper() != secret}, **more}
+    """This process's environment without what only the service itself needs to know."""
+    secret = (PREFIX + "API_KEY", PREFIX + "ALERT_URLS")
+    return {**{name: value for name, value in os.environ.items() if name.upper() not in secret}, **more}
 
 
 def _dotenv_names(cls: type[Settings]) -> Mapping[str, str | None]:

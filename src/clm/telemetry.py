@@ -52,5 +52,9 @@ def _say_retry(details: RetryDetails) -> None:
 def log_alert(alert: Alert) -> None:
     """Where alerts go unless somebody listens: a warning in the log."""
     structlog.get_logger().warning(
-        "alert", kind=alert.kind, series=str(alert.series), model=alert.model_type, message=alert.message
+        "alert",
+        kind=alert.kind,
+        series=str(alert.series or ""),
+        model=alert.model_type,
+        message=alert.message,
     )

@@ -78,6 +78,9 @@ def jobs_of(application: Application) -> list[Job]:
 def create_app(application: Application) -> FastAPI:
     """The ASGI app around `application`, which is closed with it."""
 
+    # A wrong address is refused before anything begins.
+    application.receivers  # noqa: B018
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
@@ -92,6 +95,7 @@ def create_app(application: Application) -> FastAPI:
                 on_look=partial(look_after, application),
             )
             stack.enter_context(app.state.clm_schedule)
+            stack.enter_context(application.messenger)
             yield
 
     # Swagger's own files come from the package: the page opens without a way out of the network.

@@ -257,14 +257,21 @@ class AlertView(BaseModel):
     """One incident a human should hear of, however often it was noticed."""
 
     kind: str = Field(examples=["rollback"])
-    symbol: str = Field(examples=["BTCUSDT"])
-    interval: str = Field(examples=["1h"])
-    model_type: str = Field(examples=["lightgbm"])
-    subject: str = Field(description="the version it is about", examples=["v20241231_000000"])
+    symbol: str | None = Field(description="null: of no single series", examples=["BTCUSDT"])
+    interval: str | None = Field(examples=["1h"])
+    model_type: str = Field(description="empty: of no single model", examples=["lightgbm"])
+    subject: str = Field(description="the version or run it is about", examples=["v20241231_000000"])
     message: str
     first_at: str = Field(examples=["2024-12-31T00:00:00Z"])
     last_at: str = Field(examples=["2024-12-31T00:00:00Z"])
     times: int = Field(examples=[1])
+    closed_at: str | None = Field(description="since when it is over; null: it lasts")
+    next_at: str | None = Field(description="when it is sent next; null: no more")
+    attempts: int = Field(examples=[1])
+    deliveries: dict[str, str | None] | None = Field(
+        description="receiver → null where it has it, else why not", examples=[{"slack:1f3a5c7e": None}]
+    )
+    delivery: str = Field(description="waiting, retried, delivered, given up, unsent", examples=["delivered"])
 
 
 class CheckView(BaseModel):

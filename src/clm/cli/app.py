@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clm.cli import (
+    alerts,
     cycle,
     data,
     database,
@@ -67,7 +68,6 @@ app.command("explain-decision")(evidence.explain_decision)
 app.command("trials")(evidence.trials)
 app.command("explain")(explain.explain)
 app.command("live")(evidence.live)
-app.command("alerts")(trail.alerts)
 app.command("audit")(trail.audit)
 app.command("verify")(models.verify)
 app.command("reproduce")(reproduce.reproduce)
@@ -81,6 +81,7 @@ keyring.command("list")(keys.list_them)
 keyring.command("revoke")(keys.revoke)
 app.add_typer(keyring)
 
+app.add_typer(alerts.alerts)
 app.add_typer(series.series)
 app.add_typer(experiment.experiments)
 app.command("backup")(database.backup)

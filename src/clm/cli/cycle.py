@@ -39,7 +39,10 @@ def retrain(
     asked = {name: getattr(request, name) for name in named}
     with open_application() as application, on_record(application, "clm retrain", **asked) as came_to:
         application.check_request(request)
+        messenger = application.messenger
         finished = carried_out(application, request, came_to)
+        # There may be no service that would; what does not go out now is left to the next who sends.
+        messenger.send_due(10)
     print_run(finished, as_json)
     if str(finished.state) != "completed":
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What happened that a human should know: the audit trail, which commands write to as well, and alerts."""
+"""The audit trail, which commands write to as well."""
 
 from __future__ import annotations
 
@@ -35,25 +35,6 @@ def audit(limit: Limit = 20, as_json: Json = False) -> None:
     ]  # fmt: skip
     columns = ("id", "at", "who", "role", "from", "what", "result", "asked for")
     return print_table("Audit trail, newest first", columns, lines, "Nobody has changed anything yet.")
-
-
-def alerts(limit: Limit = 20, as_json: Json = False) -> None:
-    """What a human should have heard of, newest incident first."""
-    from clm.core.wire import alert_view
-
-    with open_application() as application:
-        found = application.alerts.recent(limit)
-    if as_json:
-        return print_json([alert_view(stored) for stored in found])
-    rows = [
-        (
-            str(s.alert.series), s.alert.model_type, s.alert.kind, s.alert.subject, s.first_at, s.last_at,
-            s.times, s.alert.message,
-        )
-        for s in found
-    ]  # fmt: skip
-    columns = ("series", "model", "kind", "about", "first", "last", "times", "message")
-    return print_table("Alerts, newest incident first", columns, rows, "There was nothing to hear of.")
 
 
 @contextmanager

@@ -17,8 +17,12 @@ MAX_BEGUN = 2
 class Journal(Protocol):
     """Of one run, whichever attempt writes it.
 
-    earlier: reports of what attempts before this one have finished, JSON-ready.
+    run_id: of the run, None for a cycle that is none. earlier: reports of what attempts before this one have
+    finished, JSON-ready.
     """
+
+    @property
+    def run_id(self) -> str | None: ...
 
     @property
     def earlier(self) -> Sequence[Mapping[str, Any]]: ...
@@ -39,6 +43,7 @@ class Journal(Protocol):
 class NoJournal:
     """For a cycle that is no run: nothing was done before, nothing is remembered."""
 
+    run_id: str | None = None
     earlier: Sequence[Mapping[str, Any]] = ()
 
     def finished(self, series: Series, model_type: str) -> bool:
@@ -56,6 +61,7 @@ class RunJournal:
 
     def __init__(self, store: RunStore, run: Run) -> None:
         self._store, self._fence = store, run.fence
+        self.run_id: str | None = run.run_id
         self._entries = {key: dict(entry) for key, entry in store.journal(run.run_id).items()}
         self.earlier: Sequence[Mapping[str, Any]] = tuple(
             e["report"] for e in self._entries.values() if e.get("report") is not None

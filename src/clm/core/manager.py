@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from clm.core import plugins
-from clm.core.alert import Alarm, unheard
+from clm.core.alert import Alarm, Alert, unheard
 from clm.core.attempt import STEPS, Attempted, Material, ModelAttempt, Say
 from clm.core.bookkeeper import Bookkeeper
 from clm.core.domain import (
@@ -118,7 +118,7 @@ class ContinuousLearningManager:
             rule=self.timeline_rule,
             alarm=alarm,
         )
-        self._clock = clock
+        self._clock, self._alarm = clock, alarm
         self.gatherer = Gatherer(data_client, feature_engineer, self.timeline_rule)
         self._look_back(self.models)
         parts = (data_client, feature_engineer, self._registry, self.timeline_rule.purge)
@@ -153,7 +153,7 @@ class ContinuousLearningManager:
         began = self._clock()
         wanted = self.models if models is None else plugins.require_model_types(tuple(map(str, models)))
         now = utc(self._data.server_time())
-        reasons = {m: self._trigger(m, now) or (FORCED if force else None) for m in wanted}
+        reasons = {m: self._trigger(m, now, self._alarm) or (FORCED if force else None) for m in wanted}
         due = tuple(m for m in wanted if reasons[m] is not None and not journal.finished(self.series, m))
         voice = _Voice(self.series, len(due), progress)
         reports: list[RetrainReport] = []
@@ -215,7 +215,7 @@ class ContinuousLearningManager:
         if isinstance(trainer, EagerTrainer) and isinstance(features, PastEngineer):
             features.look_back_on(longest(trainer.past(model) for model in (*self.models, *models)))
 
-    def _trigger(self, model_type: str, now: datetime) -> str | None:
+    def _trigger(self, model_type: str, now: datetime, alarm: Alarm = unheard) -> str | None:
         # A model over all series is retrained when its own time has come, and does not put this one's off.
         history = self._registry.get_model_history(model_type, limit=_HISTORY)
         newest = next((version for version in history if not version.pooled), None)
@@ -223,6 +223,8 @@ class ContinuousLearningManager:
         reason = self.trigger_rule.reason(champion, newest, now)
         if reason is None and self._drift is not None and champion is not None and newest is not None:
             reason = self._drift.reason(champion, newest, now)
+            if reason is not None:
+                alarm(Alert("drift", self.series, model_type, newest.version, reason))
         return reason
 
     def _known_types(self) -> tuple[str, ...]:

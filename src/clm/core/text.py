@@ -34,9 +34,15 @@ def mask_url(url: str) -> str:
     return _IN_QUERY.sub(r"\1***", _CREDENTIALS.sub(r"\1:***@", url))
 
 
+def scheme_of(url: str) -> str:
+    """What an address begins with, and nothing of the rest, which may be a secret; `?` where it has none."""
+    found = re.match(r"\s*([A-Za-z][A-Za-z0-9+.-]{0,19})://", url)
+    return found.group(1).lower() if found else "?"
+
+
 def fit_to_show(name: str, value: object) -> object:
     """A setting's wrong value fit for an error message: short, and nothing that might be a secret."""
-    if name == "api_key":
+    if name in ("api_key", "alert_urls"):
         return "***"
     if not isinstance(value, str):
         return value

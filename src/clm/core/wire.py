@@ -75,8 +75,8 @@ def alert_view(stored: StoredAlert) -> dict[str, Any]:
     """One incident as `GET /alerts` lists it."""
     view: dict[str, Any] = jsonable(stored)
     alert = view.pop("alert")
-    series = alert.pop("series")
-    return {**alert, **series, **view}
+    series = alert.pop("series") or {"symbol": None, "interval": None}
+    return {**alert, **series, **view, "delivery": stored.delivery}
 
 
 def audit_view(row: AuditRow) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 
-from clm.core.alert import Alert, StoredAlert
+from clm.core.alert import KINDS, Alert, StoredAlert
 from clm.core.domain import Series
 from clm.registry.database import Database
 from clm.registry.tables import alerts
+
+#: A file that is set aside may be a champion's: then who takes over is told with it.
+_PATIENCE = {"artifact_quarantined": timedelta(seconds=3)}
 
 
 class SQLAlerts:
@@ -20,39 +24,75 @@ class SQLAlerts:
         self._database = database
 
     def record(self, alert: Alert) -> bool:
-        """Whether this is a new incident; a known one is counted."""
-        now = datetime.now(UTC)
-        again = (
-            alerts.update()
-            .where(alerts.c.incident == alert.incident)
-            .values(last_at=now, times=alerts.c.times + 1, message=alert.message)
-        )
+        """Whether this is a new incident; a known one that still lasts is counted."""
         with self._database.writing(fenced=False) as connection:
-            if connection.execute(again).rowcount:
-                return False
-        values = {
-            "incident": alert.incident, "kind": alert.kind, "model_type": alert.model_type,
-            "symbol": alert.series.symbol, "interval": alert.series.interval, "subject": alert.subject,
-            "message": alert.message, "first_at": now, "last_at": now, "times": 1,
-        }  # fmt: skip
-        try:
-            with self._database.writing(fenced=False) as connection:
-                connection.execute(alerts.insert().values(values))
-        except IntegrityError:
-            # Another process noticed it in the same moment.
-            return self.record(alert)
-        return True
+            return raise_alert(connection, alert)
+
+    def settle(self, kind: str, series: Series | None, model_type: str = "", subject: str = "") -> None:
+        """Such an incident, if there is one, is over: the next time is a new one."""
+        incident = Alert(kind, series, model_type, subject, "").incident
+        open_one = sa.and_(alerts.c.incident == incident, alerts.c.closed_at.is_(None))
+        with self._database.reading() as connection:
+            if connection.execute(sa.select(alerts.c.id).where(open_one)).first() is None:
+                return
+        with self._database.writing(fenced=False) as connection:
+            close_alert(connection, incident)
 
     def recent(self, limit: int = 20) -> list[StoredAlert]:
         """Newest incident first."""
-        query = sa.select(alerts).order_by(alerts.c.id.desc()).limit(limit)
+        query = sa.select(alerts).order_by(alerts.c.first_at.desc(), alerts.c.id.desc()).limit(limit)
         with self._database.reading() as connection:
-            return [
-                StoredAlert(
-                    Alert(
-                        row.kind, Series(row.symbol, row.interval), row.model_type, row.subject, row.message
-                    ),
-                    row.first_at, row.last_at, row.times,
-                )
-                for row in connection.execute(query)
-            ]  # fmt: skip
+            return [stored(row) for row in connection.execute(query)]
+
+
+def raise_alert(connection: sa.Connection, alert: Alert) -> bool:
+    """The alert's row, in the caller's transaction; whether it is a new incident."""
+    now = datetime.now(UTC)
+    begun: dict[str, Any] = {
+        "message": alert.message, "first_at": now, "last_at": now, "times": 1,
+        "closed_at": now if KINDS[alert.kind].passing else None,
+        "next_at": now + _PATIENCE.get(alert.kind, timedelta(0)), "sent_at": None, "attempts": 0,
+        "digest": None, "deliveries_json": None,
+    }  # fmt: skip
+    if _told_with_its_file(connection, alert):
+        begun["next_at"] = None
+    symbol, interval = (alert.series.symbol, alert.series.interval) if alert.series else ("", "")
+    values = {
+        "incident": alert.incident, "kind": alert.kind, "model_type": alert.model_type, "symbol": symbol,
+        "interval": interval, "subject": alert.subject, **begun,
+    }  # fmt: skip
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    new = dialect.insert(alerts).values(values).on_conflict_do_nothing(index_elements=["incident"])
+    if connection.execute(new).rowcount == 1:
+        return True
+    same = alerts.update().where(alerts.c.incident == alert.incident)
+    lasts = {"last_at": now, "times": alerts.c.times + 1, "message": alert.message}
+    if connection.execute(same.where(alerts.c.closed_at.is_(None)).values(lasts)).rowcount:
+        return False
+    connection.execute(same.values(begun))
+    return True
+
+
+def close_alert(connection: sa.Connection, incident: str) -> None:
+    """The incident is over, in the caller's transaction."""
+    lasting = alerts.update().where(alerts.c.incident == incident, alerts.c.closed_at.is_(None))
+    connection.execute(lasting.values(closed_at=datetime.now(UTC)))
+
+
+def stored(row: sa.Row[Any]) -> StoredAlert:
+    series = Series(row.symbol, row.interval) if row.symbol else None
+    return StoredAlert(
+        Alert(row.kind, series, row.model_type, row.subject, row.message), row.first_at, row.last_at,
+        row.times, row.closed_at, row.next_at, row.attempts, row.deliveries_json,
+    )  # fmt: skip
+
+
+def _told_with_its_file(connection: sa.Connection, alert: Alert) -> bool:
+    """Whether the champion gave way because its file was just set aside: one incident, one message."""
+    if alert.kind != "champion_unfit":
+        return False
+    file = Alert("artifact_quarantined", alert.series, alert.model_type, alert.subject, "").incident
+    unsent = alerts.update().where(
+        alerts.c.incident == file, alerts.c.sent_at.is_(None), alerts.c.next_at.is_not(None)
+    )
+    return connection.execute(unsent.values(message=alert.message)).rowcount > 0

@@ -50,6 +50,11 @@ class Database:
         finally:
             self._fence = before
 
+    @property
+    def run_id(self) -> str | None:
+        """The run in whose name this process writes."""
+        return self._fence.run_id if self._fence is not None else None
+
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A connection to read from. Raises DatabaseUnavailable, StorageFailed."""

@@ -10,9 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from clm.core.alert import Alert
 from clm.core.errors import IllegalTransition, LeaseLost, RunInProgress, RunNotFound, SlotTaken
 from clm.core.runs import Fence, Run, RunKind, RunRequest, RunState
 from clm.core.wire import jsonable
+from clm.registry.alerts import close_alert, raise_alert
 from clm.registry.database import Database
 from clm.registry.tables import runs
 
@@ -98,6 +100,7 @@ class SQLRunStore:
                 "state": str(state), "finished_at": self._now(connection), "error": error,
                 "report_json": jsonable(report),
             }  # fmt: skip
+            self._tell_of_end(connection, run_id, state, report, error)
             if fence is not None:
                 self._hold(connection, fence, values)
             else:
@@ -119,6 +122,9 @@ class SQLRunStore:
                 "interruptions_json": jsonable([*row.interruptions_json, ended]),
             }  # fmt: skip
             self._step(connection, run_id, _OPEN, values)
+            said = f"Run {run_id} did not come to its end (attempt {row.attempt}). Why: {reason}"
+            if row.kind == str(RunKind.RETRAIN):
+                raise_alert(connection, Alert("run_interrupted", None, "", run_id, said))
         return self.get(run_id)
 
     def requeue(self, run_id: str) -> Run:
@@ -202,6 +208,28 @@ class SQLRunStore:
 
     def _now(self, connection: sa.Connection) -> datetime:
         return self._given_now() if self._given_now is not None else self._database.now(connection)
+
+    def _tell_of_end(
+        self,
+        connection: sa.Connection,
+        run_id: str,
+        state: RunState,
+        report: Mapping[str, Any] | None,
+        error: str | None,
+    ) -> None:
+        """Of a run that broke as a whole; where there is a report, it was told model by model."""
+        kind = connection.execute(sa.select(runs.c.kind).where(runs.c.run_id == run_id)).scalar()
+        if kind != str(RunKind.RETRAIN):
+            # Ticks of the live shadow come again within the hour; what ails them shows in stale candles.
+            return
+        alert = Alert(
+            "training_failed", None, "", f"{kind} run",
+            f"The {kind} run {run_id} failed as a whole. Why: {error or 'nothing was said'}",
+        )  # fmt: skip
+        if state is RunState.COMPLETED:
+            close_alert(connection, alert.incident)
+        elif state is RunState.FAILED and report is None:
+            raise_alert(connection, alert)
 
     def _one(self, condition: sa.ColumnElement[bool]) -> sa.Row[Any] | None:
         with self._database.reading() as connection:

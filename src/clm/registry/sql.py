@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 
 from clm.core import plugins
+from clm.core.alert import Alert
 from clm.core.domain import Decision, ModelArtifact, Outcome, Series, VersionStatus, version_name
 from clm.core.errors import (
     ArtifactCorrupt,
@@ -26,6 +27,7 @@ from clm.core.errors import (
     VersionNotFound,
 )
 from clm.core.protocols import TrainedModel
+from clm.registry.alerts import raise_alert
 from clm.registry.artifacts import ArtifactStore
 from clm.registry.book import SQLEvidenceBook
 from clm.registry.database import Database
@@ -154,7 +156,10 @@ class SQLModelRegistry:
                     )
                 if found != version:
                     said = decision or by_hand(model_type, version, found, "manual", "promoted by hand")
-                    activate(connection, self.series, model_type, version, champion, said, at)
+                    activate(
+                        connection, self.series, model_type, version, champion, said, at,
+                        run_id=self.database.run_id,
+                    )  # fmt: skip
         except IntegrityError as exc:
             raise ChampionChanged(
                 f"another promotion of {model_type} {self.series} came first; {version} was not promoted"
@@ -218,6 +223,9 @@ class SQLModelRegistry:
         if artifact.quarantined_at is None:
             log.warning("version_quarantined", model=model_type, version=version, reason=reason)
             self.upkeep.quarantine(artifact, reason)
+            said = f"The file of {version} cannot be used and lies in quarantine. Why: {reason}"
+            with self.database.writing(fenced=False) as connection:
+                raise_alert(connection, Alert("artifact_quarantined", self.series, model_type, version, said))
         return self._get(model_type, version)
 
     def reigning(self) -> tuple[tuple[str, ...], ...]:

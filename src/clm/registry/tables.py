@@ -222,6 +222,13 @@ alerts = sa.Table(
     sa.Column("first_at", UtcDateTime, nullable=False),
     sa.Column("last_at", UtcDateTime, nullable=False),
     sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("closed_at", UtcDateTime),
+    sa.Column("next_at", UtcDateTime),
+    sa.Column("sent_at", UtcDateTime),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("digest", sa.String(20)),
+    sa.Column("deliveries_json", sa.JSON(none_as_null=True)),
+    sa.Index("ix_clm_alerts_next", "next_at"),
 )
 
 audit = sa.Table(

@@ -7,8 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from clm.core.alert import Alert
 from clm.core.domain import Decision, Outcome, Series, VersionStatus
 from clm.core.errors import ArtifactMissing, ChampionChanged
+from clm.registry.alerts import raise_alert
 from clm.registry.rows import decision_values, of_series
 from clm.registry.tables import decisions, versions
 
@@ -31,9 +33,11 @@ def activate(
     at: datetime | None,
     *,
     back: bool = False,
+    run_id: str | None = None,
 ) -> None:
-    """Retire the champion, activate `version`, write the decision.
+    """Retire the champion, activate `version`, write the decision and the alert.
 
+    run_id: in whose name it is done.
     back: a rollback. The retired champion then forgets whom it replaced, so that a chain of rollbacks walks
     back and never to and fro.
     """
@@ -67,6 +71,22 @@ def activate(
     if done.rowcount != 1:
         raise ArtifactMissing(f"the file of {model_type} {version} of {series} went away meanwhile")
     append(connection, series, decision, now)
+    # The guard and whoever steps in for an unfit champion tell of it themselves, with more to say.
+    if decision.label not in ("guard", "fallback"):
+        raise_alert(connection, _told(series, model_type, version, champion, decision, run_id, back))
+
+
+def _told(
+    series: Series, model_type: str, version: str, champion: sa.Row[Any] | None, decision: Decision,
+    run_id: str | None, back: bool,
+) -> Alert:  # fmt: skip
+    after = f" (by run {run_id})" if run_id else ""
+    before = champion.version if champion is not None else None
+    if back:
+        said = f"{before} was rolled back to {version}{after}. Why: {decision.reason}"
+        return Alert("rollback", series, model_type, before or version, said)
+    said = f"{version} answers from now on, in place of {before or 'none'}{after}. Why: {decision.reason}"
+    return Alert("promoted", series, model_type, version, said)
 
 
 def settle(
