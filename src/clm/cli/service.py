@@ -12,6 +12,10 @@ import typer
 from clm.cli.output import require_within
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import FastAPI
+
     from clm.bootstrap import Application
 
 _HAND_OVER_SECONDS = 0.0005
@@ -43,17 +47,22 @@ def serve(
     # Threads that look after things in the background must not hold up an answer: they hand over sooner.
     sys.setswitchinterval(_HAND_OVER_SECONDS)
     refuse_open_doors(application)
-    try:
-        from clm.dashboard.mount import mount as window
-    except ModuleNotFoundError as error:
-        window = None
-        typer.echo(f"no dashboard: {error.name} is not installed; / leads to /docs", err=True)
     typer.echo(f"CLM on http://{_in_url(settings.host)}:{settings.port} (Ctrl-C stops it)", err=True)
     uvicorn.run(
-        create_app(application, window), host=settings.host, port=settings.port, log_level="warning",
+        create_app(application, dashboard()), host=settings.host, port=settings.port, log_level="warning",
         access_log=False, server_header=False, timeout_graceful_shutdown=_LAST_ANSWERS,
         proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=list(settings.trusted_proxies),
     )  # fmt: skip
+
+
+def dashboard() -> Callable[[FastAPI], None] | None:
+    """What puts the dashboard at `/`; None, and a line that says so, where its library is not installed."""
+    try:
+        from clm.dashboard.mount import mount
+    except ModuleNotFoundError as error:
+        typer.echo(f"no dashboard: {error.name} is not installed; / leads to /docs", err=True)
+        return None
+    return mount
 
 
 def refuse_open_doors(application: Application) -> None:

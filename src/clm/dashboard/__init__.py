@@ -1,1 +1,1 @@
-"""The window at `/`: which model answers, since when, why, is it still good, what is tried, what needs you."""
+"""The window at `/`: which model answers, since when, why, is it still good, what needs you."""

@@ -1,4 +1,4 @@
-"""What every page has: head, ways to the others, what is refused said in a sentence; and how it keeps fresh."""
+"""What every page has: head, ways to the others, refusals as sentences; and how it keeps fresh."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ _HEAD = """
 .body--dark { --ink:#e8edf4; --soft:#a9b5c5; --line:#2f3a49; --card:#18212d; --back:#0e141c; --good:#6fd49b;
   --busy:#8db8ff; --warn:#ffb37a; --none:#a9b5c5; --link:#8db8ff; }
 body, .body--dark, .q-layout { background:var(--back) !important; color:var(--ink); }
-.clm-head { background:var(--card) !important; color:var(--ink) !important; border-bottom:1px solid var(--line); }
+.clm-head { background:var(--card) !important; color:var(--ink) !important;
+  border-bottom:1px solid var(--line); }
 .clm-nav a { color:var(--link); text-decoration:none; padding:.35rem .55rem; border-radius:6px; }
 .clm-nav a[aria-current] { color:var(--ink); font-weight:600; background:var(--back); }
 .clm-nav a:hover { text-decoration:underline; }
-a:focus-visible, button:focus-visible, [tabindex]:focus-visible { outline:3px solid var(--busy); outline-offset:2px; }
+a:focus-visible, button:focus-visible, [tabindex]:focus-visible {
+  outline:3px solid var(--busy); outline-offset:2px; }
 .clm-card { background:var(--card); border:1px solid var(--line); border-radius:10px; padding:1rem; }
 .clm-cards { display:grid; grid-template-columns:repeat(auto-fill,minmax(min(100%,21rem),1fr)); gap:1rem;
   width:100%; }
@@ -48,6 +50,11 @@ a:focus-visible, button:focus-visible, [tabindex]:focus-visible { outline:3px so
 .clm-table th, .clm-table td { padding:.4rem .7rem .4rem 0; border-bottom:1px solid var(--line);
   vertical-align:top; overflow-wrap:anywhere; min-width:5rem; }
 .clm-main a { color:var(--link); }
+.clm-main .q-field__label, .clm-main .q-field__native, .clm-main .q-checkbox__label { color:var(--ink); }
+.text-clm { color:var(--link); }
+.q-btn { text-transform:none; }
+.clm-skip { position:absolute; left:-999px; } .clm-skip:focus { left:1rem; top:.5rem; z-index:9999;
+  background:var(--card); padding:.5rem; }
 </style>
 <script>
 async function clmSend(method, path, body) {
@@ -69,6 +76,7 @@ def frame(session: Session, path: str) -> ui.column:
     ui.dark_mode(None)
     ui.colors(primary="#1b4fb3", negative="#b3261e", warning="#8f3d00", positive="#12663a")
     ui.query(".nicegui-content").classes("p-0")
+    ui.link("Skip to the page", "#main").classes("clm-skip")
     with ui.header().classes("clm-head items-center gap-x-4 gap-y-1 px-4 py-2"):
         ui.label("CLM").classes("text-lg font-bold")
         with ui.element("nav").props('aria-label="Pages"').classes("clm-nav flex flex-wrap gap-1"):
@@ -79,7 +87,7 @@ def frame(session: Session, path: str) -> ui.column:
         ui.space()
         role = f"{session.caller.name} · {session.caller.role}"
         ui.label(role).classes("clm-soft text-sm")
-    main = ui.column().classes("clm-main").props("role=main")
+    main = ui.column().classes("clm-main").props("role=main id=main")
     with main:
         ui.html(f"<h1>{PAGES[path]}</h1>", sanitize=False)
     return main
@@ -112,7 +120,7 @@ async def sure(question: str, yes: str) -> bool:
         dialog.props(f'aria-label="{yes}?"')
         ui.label(question)
         with ui.row().classes("self-end"):
-            ui.button("No", on_click=lambda: dialog.submit(False)).props("flat autofocus")
+            ui.button("No", on_click=lambda: dialog.submit(False)).props("flat color=clm autofocus")
             ui.button(yes, on_click=lambda: dialog.submit(True)).props("color=negative")
     answer = await dialog
     dialog.delete()

@@ -28,9 +28,7 @@ class HistoryPage:
         if not versions:
             return empty("This model has no version yet.", "Start a retraining", "/retrain")
         active = next((v for v in versions if v["status"] == "ACTIVE"), None)
-        back = ui.button("Roll back", on_click=lambda: self._roll_back(active)).props(
-            "outline color=negative"
-        )
+        back = ui.button("Roll back", on_click=lambda: self._roll_back(active)).props("outline color=clm")
         may(self._session, Role.OPERATE, back)
         if active is None or not active["replaced_version"]:
             back.disable()
@@ -54,7 +52,7 @@ class HistoryPage:
         if version["status"] == "ACTIVE":
             ui.label("answers now").classes("clm-good")
             return
-        label = f'aria-label="Promote {version["version"]}" flat dense'
+        label = f'aria-label="Promote {version["version"]}" flat dense color=clm'
         button = ui.button("Promote", on_click=partial(self._promote, version["version"])).props(label)
         may(self._session, Role.ADMIN, button)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from nicegui import ui
 from clm.dashboard.desk import Session
 from clm.dashboard.frame import Fresh, empty, frame
 from clm.dashboard.words import metrics, state_of, when
+from clm.jobs.schedule import cron_trigger
 
 #: Series on one page: each costs a few reads.
 _AT_ONCE = 12
@@ -23,9 +25,9 @@ async def overview(session: Session, page: int) -> None:
 
 
 async def _read(session: Session, page: int) -> dict[str, Any]:
-    series, alerts, run = await asyncio.gather(
+    series, alerts, run, settings = await asyncio.gather(
         session.get("/api/clm/series"), session.get("/api/clm/alerts", limit=5),
-        session.get("/api/clm/status"),
+        session.get("/api/clm/status"), session.get("/api/clm/config"),
     )  # fmt: skip
     cards = []
     for one in series[(page - 1) * _AT_ONCE : page * _AT_ONCE]:
@@ -39,7 +41,20 @@ async def _read(session: Session, page: int) -> dict[str, Any]:
             last = next((d for d in decisions if d["model_type"] == model), None)
             cards.append((standing, champions.get(model) or {}, last))
     told = {name: run.get(name) for name in ("status", "run_id", "progress", "finished_at", "error")}
-    return {"cards": cards, "alerts": alerts, "run": told, "series": len(series)}
+    return {
+        "cards": cards,
+        "alerts": alerts,
+        "run": told,
+        "series": len(series),
+        "next": _next(settings["schedule"]),
+    }
+
+
+def _next(cron: str) -> str:
+    if cron == "off":
+        return "No retraining is scheduled: CLM_SCHEDULE is off."
+    slot = cron_trigger(cron).get_next_fire_time(None, datetime.now(UTC))
+    return f"The next scheduled one: {when(slot.isoformat())}."
 
 
 def _draw(page: int, found: dict[str, Any]) -> None:
@@ -79,7 +94,14 @@ def _attention(found: dict[str, Any]) -> None:
             )
         else:
             ui.label("No retraining has run yet.")
+        ui.label(found["next"]).classes("clm-soft")
         ui.link("To the retrainings", "/retrain")
+
+
+def _exchange_now(reigns: dict[str, Any], champion: dict[str, Any]) -> datetime | None:
+    """The exchange's clock, which is not this machine's where it is played back."""
+    trained = champion.get("trained_at")
+    return datetime.fromisoformat(trained) + timedelta(days=reigns["age_days"]) if trained else None
 
 
 def _card(standing: dict[str, Any], champion: dict[str, Any], last: dict[str, Any] | None) -> None:
@@ -93,7 +115,8 @@ def _card(standing: dict[str, Any], champion: dict[str, Any], last: dict[str, An
             ui.link("Start a retraining", "/retrain")
             return
         ui.label(f"{reigns['version']} · {reigns['age_days']:.1f} days old")
-        ui.label(f"champion since {when(reigns['since'])}").classes("clm-soft text-sm")
+        since = when(reigns["since"], now=_exchange_now(reigns, champion))
+        ui.label(f"champion since {since}").classes("clm-soft text-sm")
         ui.label(f"on its holdout: {metrics(champion.get('metrics'))}").classes("clm-soft text-sm")
         if last is not None:
             said = f"last decision {last['outcome']} ({last['label']}): {last['reason']}"

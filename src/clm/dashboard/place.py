@@ -39,7 +39,7 @@ async def chosen(session: Session, request: Request, path: str) -> Place:
         (s for s in every if (s["symbol"], s["interval"]) == (asked.get("symbol"), asked.get("interval"))),
         every[0],
     )
-    model = asked.get("model")
+    model = asked.get("model", "")
     place = Place(one["symbol"], one["interval"], model if model in one["models"] else one["models"][0])
 
     def go(series: str, model: str) -> None:

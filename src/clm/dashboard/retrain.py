@@ -40,7 +40,7 @@ class RetrainPage:
             self._models = ui.select(models, multiple=True, label="Models (none: all)").classes("w-56")
             self._symbols = ui.select(symbols, multiple=True, label="Symbols (none: all)").classes("w-56")
             self._force = ui.checkbox("Force: whatever the triggers say")
-        button = ui.button("Retrain", on_click=self._start)
+        button = ui.button("Retrain", on_click=self._start).classes("self-start")
         may(self._session, Role.OPERATE, button)
 
     async def _start(self) -> None:
@@ -87,7 +87,11 @@ class RetrainPage:
             if not over:
                 for line in self._lines[-8:]:
                     ui.label(line).classes("font-mono text-xs clm-soft")
-                button = ui.button("Cancel", on_click=lambda: self._cancel(run["run_id"])).props("outline")
+                button = (
+                    ui.button("Cancel", on_click=lambda: self._cancel(run["run_id"]))
+                    .props("outline")
+                    .classes("self-start")
+                )
                 may(self._session, Role.OPERATE, button)
         return None
 
@@ -97,8 +101,7 @@ def _outcome(run: dict[str, Any]) -> None:
     report = run.get("report") or {}
     rows: list[tuple[Any, ...]] = []
     for series, own in (report.get("by_series") or {}).items():
-        for decision in own.get("decisions") or ():
-            rows.append((series, decision["model_type"], decision["outcome"], decision["reason"]))
+        rows += [(series, d["model_type"], d["outcome"], d["reason"]) for d in own.get("decisions") or ()]
         rows += [(series, model, "FAILED", why) for model, why in (own.get("failed_models") or {}).items()]
     if rows:
         table(("Series", "Model", "Came to", "Because"), rows, "What came of each model")
