@@ -55,7 +55,7 @@ def test_it_paints_within_a_second_and_a_half(window: Window) -> None:
 
 def test_a_retraining_is_started_watched_through_a_reload_and_leads_to_a_decision(window: Window) -> None:
     page = window.open("/retrain")
-    page.get_by_label("Force").check()
+    page.get_by_role("checkbox", name="Force").click()
 
     with page.expect_request("**/api/clm/retrain") as asked:
         page.get_by_role("button", name="Retrain", exact=True).click()

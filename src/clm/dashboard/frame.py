@@ -76,8 +76,8 @@ def frame(session: Session, path: str) -> ui.column:
     ui.dark_mode(None)
     ui.colors(primary="#1b4fb3", negative="#b3261e", warning="#8f3d00", positive="#12663a")
     ui.query(".nicegui-content").classes("p-0")
-    ui.link("Skip to the page", "#main").classes("clm-skip")
     with ui.header().classes("clm-head items-center gap-x-4 gap-y-1 px-4 py-2"):
+        ui.link("Skip to the page", "#main").classes("clm-skip")
         ui.label("CLM").classes("text-lg font-bold")
         with ui.element("nav").props('aria-label="Pages"').classes("clm-nav flex flex-wrap gap-1"):
             for where, name in PAGES.items():
