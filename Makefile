@@ -10,13 +10,14 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check audit serve bench bench-crash bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
+.PHONY: help demo test browser faults check audit serve bench bench-crash bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
   bench-replicas bench-service bench-serving bench-swaps bench-training-peers bench-triggers clean
 
 help:
 	@echo "make demo    the seven steps on a simulated exchange"
 	@echo "make serve   the service on http://127.0.0.1:8000"
 	@echo "make test    the tests"
+	@echo "make browser the dashboard in a real Chromium"
 	@echo "make faults  rehearsals: kills, full disks, a database that restarts, a lying exchange"
 	@echo "make check   format, lint, types, import rules"
 	@echo "make audit   known vulnerabilities of what constraints.txt pins"
@@ -53,7 +54,11 @@ serve: $(STAMP)
 	$(BIN)/clm serve
 
 test: $(DEEP)
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not faults"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not faults" --ignore tests/browser
+
+# Apart: Playwright's tests and asyncio's cannot share a process.
+browser: $(STAMP)
+	$(BIN)/pytest -q tests/browser
 
 faults: $(STAMP)
 	$(BIN)/pytest -q -n 2 --dist load -m faults tests/faults

@@ -29,6 +29,7 @@ NEEDS: dict[str, str | None] = {
     "GET /api/clm/config": "read",
     "GET /api/clm/runs": "read",
     "GET /api/clm/runs/{run_id}": "read",
+    "GET /api/clm/runs/{run_id}/events": "read",
     "GET /api/clm/decisions": "read",
     "GET /api/clm/decisions/{decision_id}": "read",
     "GET /api/clm/shadow": "read",

@@ -45,6 +45,7 @@ CALLS: dict[str, tuple[str, Call]] = {
     "runs": ("GET /api/clm/runs", lambda c: c.runs(3, kind="shadow")),
     "run": ("GET /api/clm/runs/{run_id}", lambda c: c.run("r1")),
     "wait": ("GET /api/clm/runs/{run_id}", lambda c: c.wait("r1", timeout=0, poll=1, outage=0)),
+    "events": ("GET /api/clm/runs/{run_id}/events", lambda c: list(c.events("r1"))),
     "cancel": ("POST /api/clm/runs/{run_id}/cancel", lambda c: c.cancel("r1")),
     "models": ("GET /api/clm/models", lambda c: c.models(**PLACE)),
     "triggers": ("GET /api/clm/triggers", lambda c: c.triggers(**PLACE)),

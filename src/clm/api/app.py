@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -75,8 +75,11 @@ def jobs_of(application: Application) -> list[Job]:
     ]  # fmt: skip
 
 
-def create_app(application: Application) -> FastAPI:
-    """The ASGI app around `application`, which is closed with it."""
+def create_app(application: Application, window: Callable[[FastAPI], None] | None = None) -> FastAPI:
+    """The ASGI app around `application`, which is closed with it.
+
+    window: puts a page at `/`; None: Swagger is shown there.
+    """
 
     # A wrong address is refused before anything begins.
     application.receivers  # noqa: B018
@@ -109,9 +112,12 @@ def create_app(application: Application) -> FastAPI:
     app.include_router(clm_routes.router)
     # Before Swagger's: routes are looked for one after the other, and forecasts are asked for most.
     app.router.routes.insert(0, app.router.routes.pop())
-    app.add_api_route("/", _docs, include_in_schema=False)
     app.include_router(health.router)
     app.include_router(login.router)
+    if window is None:
+        app.add_api_route("/", _docs, include_in_schema=False)
+    else:
+        window(app)
     tell_of(app, application)
     _add_error_handlers(app)
     _add_middleware(app, application.settings)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from clm.api import experiments, explain, predict, schemas, series, version_schemas
+from clm.api import events, experiments, explain, predict, schemas, series, version_schemas
 from clm.api.application import application, default_application
 from clm.api.parameters import RunId, Version
 from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem, needs
@@ -20,7 +20,7 @@ from clm.core import plugins
 from clm.core.access import Role
 from clm.core.manager import ContinuousLearningManager
 from clm.core.protocols import ModelRegistry
-from clm.core.runs import Run, RunKind, RunRequest
+from clm.core.runs import RunKind, RunRequest
 from clm.core.standings import decision_view, trial_views
 from clm.core.wire import alert_view, artifact_view, audit_view, jsonable, run_view
 
@@ -88,7 +88,7 @@ def status(app: App) -> dict[str, Any]:
     run = app.runs.latest()
     if run is None:
         return {"status": "idle", "run_id": None, "progress": None, "report": None}
-    return _run(run)
+    return run_view(run)
 
 
 @_routes.get(
@@ -147,7 +147,7 @@ def clear_cache(app: App) -> dict[str, str]:
 def runs(app: App, limit: Limit = 20, kind: RunKind = RunKind.RETRAIN) -> list[dict[str, Any]]:
     """Runs, newest first: of retraining, or ticks of the live shadow, or of retention."""
     app.supervisor.tidy()
-    return [_run(run) for run in app.runs.recent(limit, kind)]
+    return [run_view(run) for run in app.runs.recent(limit, kind)]
 
 
 @_routes.get(
@@ -158,7 +158,7 @@ def runs(app: App, limit: Limit = 20, kind: RunKind = RunKind.RETRAIN) -> list[d
 def run(run_id: RunId, app: App) -> dict[str, Any]:
     """One run by its id."""
     app.supervisor.tidy()
-    return _run(app.runs.get(run_id))
+    return run_view(app.runs.get(run_id))
 
 
 @_routes.post(
@@ -175,7 +175,7 @@ def cancel(run_id: RunId, app: App) -> dict[str, Any]:
 
     From the answer on nothing is written in its name, on whatever machine its worker is.
     """
-    return _run(app.supervisor.cancel(run_id, "cancelled over REST"))
+    return run_view(app.supervisor.cancel(run_id, "cancelled over REST"))
 
 
 @_routes.get("/decisions", response_model=list[version_schemas.DecisionView])
@@ -285,11 +285,7 @@ def _registry(app: Application, symbol: str | None, interval: str | None) -> Mod
     return app.registry.for_series(app.find_series(symbol, interval))
 
 
-def _run(run: Run) -> dict[str, Any]:
-    view = run_view(run)
-    return {**view, "progress": view["progress"] or None}
-
-
+_routes.include_router(events.router)
 _routes.include_router(series.router)
 _routes.include_router(experiments.router)
 _routes.include_router(explain.router)

@@ -12,6 +12,10 @@ import typer
 from clm.cli.output import require_within
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import FastAPI
+
     from clm.bootstrap import Application
 
 _HAND_OVER_SECONDS = 0.0005
@@ -24,7 +28,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address; default: CLM_HOST.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; default: CLM_PORT.")] = None,
 ) -> None:
-    """Run the service: REST under /api/clm, Swagger at /docs, the scheduled retraining job."""
+    """Run the service: the dashboard at /, REST under /api/clm, Swagger at /docs, the scheduled job."""
     import uvicorn
 
     from clm.api.app import create_app
@@ -43,12 +47,22 @@ def serve(
     # Threads that look after things in the background must not hold up an answer: they hand over sooner.
     sys.setswitchinterval(_HAND_OVER_SECONDS)
     refuse_open_doors(application)
-    typer.echo(f"CLM on http://{_in_url(settings.host)}:{settings.port}/docs (Ctrl-C stops it)", err=True)
+    typer.echo(f"CLM on http://{_in_url(settings.host)}:{settings.port} (Ctrl-C stops it)", err=True)
     uvicorn.run(
-        create_app(application), host=settings.host, port=settings.port, log_level="warning",
+        create_app(application, dashboard()), host=settings.host, port=settings.port, log_level="warning",
         access_log=False, server_header=False, timeout_graceful_shutdown=_LAST_ANSWERS,
         proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=list(settings.trusted_proxies),
     )  # fmt: skip
+
+
+def dashboard() -> Callable[[FastAPI], None] | None:
+    """What puts the dashboard at `/`; None, and a line that says so, where its library is not installed."""
+    try:
+        from clm.dashboard.mount import mount
+    except ModuleNotFoundError as error:
+        typer.echo(f"no dashboard: {error.name} is not installed; / leads to /docs", err=True)
+        return None
+    return mount
 
 
 def refuse_open_doors(application: Application) -> None:

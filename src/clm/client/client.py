@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -195,6 +195,14 @@ class Client:
     def run(self, run_id: str) -> Run:
         """One run. Raises NotFound."""
         return read(Run, self._link.get("runs", run_id))
+
+    def events(self, run: Run | str) -> Iterator[Run]:
+        """The run each time something about it changes, told by the service; the last one is over.
+
+        One connection, without retries: `wait` outlives a restart of the service. Raises NotFound.
+        """
+        for told in self._link.events("runs", run if isinstance(run, str) else run.run_id, "events"):
+            yield read(Run, told)
 
     def cancel(self, run: Run | str) -> Run:
         """End a run; what it had finished stays. Raises NotFound, Conflict (it is over), AccessRefused."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -107,6 +108,24 @@ class Link:
                     raise
                 self._sleep(wait)
         raise AssertionError("the last attempt returns or raises")
+
+    def events(self, *path: object) -> Iterator[Any]:
+        """The JSON of each event of a stream below /api/clm, until it ends. Raises ClientError."""
+        try:
+            # A sign of life comes every 15 seconds.
+            with self._http.stream("GET", _below(path), timeout=max(self._timeout, 60.0)) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _error_of(answer, self.url)
+                for line in answer.iter_lines():
+                    if line.startswith("data: "):
+                        yield json.loads(line.removeprefix("data: "))
+        except httpx.TimeoutException as exc:
+            raise TimedOut(f"{self.url} gave no sign of life") from exc
+        except httpx.RequestError as exc:
+            raise Unreachable(f"{self.url} cannot be reached: {str(exc) or type(exc).__name__}") from exc
+        except ValueError as exc:
+            raise UnexpectedAnswer(f"{self.url} sent an event that is no JSON: {exc}") from exc
 
     def _once(self, method: str, path: str, query: Mapping[str, Any], body: Any, fine: frozenset[int]) -> Any:
         try:

@@ -67,6 +67,7 @@ def run_view(run: Run) -> dict[str, Any]:
     view: dict[str, Any] = jsonable(run)
     # To who asks, a run is running from the moment it was accepted.
     view["status"] = str(RunState.RUNNING) if run.state is RunState.QUEUED else view["state"]
+    view["progress"] = view["progress"] or None
     del view["state"]
     return view
 

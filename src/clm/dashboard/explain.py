@@ -1,0 +1,73 @@
+"""Explain: what the newest forecast is made of, and what the champion listens to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from nicegui import ui
+
+from clm.dashboard.desk import Refused, Session
+from clm.dashboard.frame import apology, chart, frame
+from clm.dashboard.place import chosen
+from clm.dashboard.words import when
+
+_TOP = 15
+
+
+async def explain(session: Session, request: Request) -> None:
+    """SHAP bars of one model; asked for once, since it takes a moment."""
+    with frame(session, "/explain"):
+        place = await chosen(session, request, "/explain")
+        wait = ui.label("Working it out: the first one takes some seconds.").classes("clm-soft")
+        try:
+            found = await session.get(f"/api/clm/explain/{place.model}", top=_TOP, **place.series)
+        except Refused as error:
+            return apology(error)
+        finally:
+            wait.delete()
+        _draw(found)
+    return None
+
+
+def _draw(found: dict[str, Any]) -> None:
+    forecast, heard = found["forecast"], found["importance"]
+    with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
+        ui.html("<h2>The newest forecast</h2>", sanitize=False)
+        said = f"{forecast['log_return'] * 1e4:+.2f} bp log return, by {found['version']}"
+        ui.label(f"{said}, made {when(forecast['made_at'])}")
+        parts = forecast["contributions"]
+        _bars([(p["feature"], p["contribution"] * 1e4) for p in parts], "bp", "Parts of the newest forecast")
+        rest = f"base {forecast['base'] * 1e4:+.2f} bp; {forecast['rest_features']} further features "
+        ui.label(f"{rest}together {forecast['rest'] * 1e4:+.2f} bp").classes("clm-soft text-sm")
+    with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
+        ui.html("<h2>What it listens to</h2>", sanitize=False)
+        ui.label(f"{heard['rows']} candles, since {when(heard['since'])}").classes("clm-soft text-sm")
+        _bars([(f["feature"], f["share"] * 100) for f in heard["features"]], "%", "Share of all parts")
+    drift = found["drift"]
+    with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
+        ui.html("<h2>What has changed</h2>", sanitize=False)
+        if drift is None:
+            ui.label(f"Nothing to compare with: {found['drift_note']}.")
+        else:
+            moved = f"{drift['moved'] * 100:.0f} % of importance moved since {drift['against']}"
+            ui.label(moved)
+
+
+def _bars(named: list[tuple[str, float]], unit: str, told: str) -> None:
+    rows = named[::-1]
+    options = {
+        "grid": {"left": 8, "right": 24, "top": 8, "bottom": 32, "containLabel": True},
+        "tooltip": {"trigger": "axis"},
+        "xAxis": {"type": "value", "name": unit, "nameLocation": "middle", "nameGap": 22},
+        "yAxis": {"type": "category", "data": [name for name, _ in rows]},
+        "series": [{
+            "type": "bar",
+            "data": [
+                {"value": round(v, 3), "itemStyle": {"color": "#3b74d9" if v >= 0 else "#c2410c"}}
+                for _, v in rows
+            ],
+        }],
+    }  # fmt: skip
+    first = ", ".join(f"{name} {value:.2f} {unit}" for name, value in named[:5])
+    chart(options, f"{told}: {first}", f"{4 + 1.5 * len(rows)}rem")

@@ -1,0 +1,87 @@
+"""History: the versions of a model, side by side; promote one, roll back."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from fastapi import Request
+from nicegui import ui
+
+from clm.core.access import Role
+from clm.dashboard.desk import Session
+from clm.dashboard.frame import Fresh, empty, frame, may, send, sure, table
+from clm.dashboard.place import Place, chosen
+from clm.dashboard.words import metric, when
+
+
+class HistoryPage:
+    """One visitor's view of one model's versions."""
+
+    def __init__(self, session: Session, place: Place) -> None:
+        self._session, self._place = session, place
+        path = f"/api/clm/history/{place.model}"
+        self.versions = Fresh(partial(session.get, path, limit=50, **place.series), self._draw)
+
+    def _draw(self, found: dict[str, Any]) -> None:
+        versions = found["versions"]
+        if not versions:
+            return empty("This model has no version yet.", "Start a retraining", "/retrain")
+        active = next((v for v in versions if v["status"] == "ACTIVE"), None)
+        back = ui.button("Roll back", on_click=lambda: self._roll_back(active)).props("outline color=clm")
+        may(self._session, Role.OPERATE, back)
+        if active is None or not active["replaced_version"]:
+            back.disable()
+            ui.label("There is no earlier champion to roll back to.").classes("clm-soft text-sm")
+        heads = (
+            "Version", "Status", "Trained", "Directional accuracy", "R²", "RMSE", "Candles", "From", "Does",
+        )  # fmt: skip
+        return table(heads, [self._row(version) for version in versions], "Versions")
+
+    def _row(self, version: dict[str, Any]) -> tuple[Any, ...]:
+        held = version["metrics"]
+        status = "quarantined" if version["quarantined_at"] else version["status"]
+        return (
+            version["version"], status, when(version["trained_at"]),
+            *(metric(name, held.get(name)) for name in ("directional_accuracy", "r2", "rmse")),
+            f"{version['training_samples']:,}", version["parent_version"] or version["recipe_id"],
+            partial(self._promote_button, version),
+        )  # fmt: skip
+
+    def _promote_button(self, version: dict[str, Any]) -> None:
+        if version["status"] == "ACTIVE":
+            ui.label("answers now").classes("clm-good")
+            return
+        label = f'aria-label="Promote {version["version"]}" flat dense color=clm'
+        button = ui.button("Promote", on_click=partial(self._promote, version["version"])).props(label)
+        may(self._session, Role.ADMIN, button)
+
+    async def _promote(self, version: str) -> None:
+        place = self._place
+        question = f"Make {version} the champion of {place.symbol} {place.interval} {place.model}?"
+        if await sure(question, "Promote"):
+            series = f"symbol={place.symbol}&interval={place.interval}"
+            done, _ = await send(self._session, "POST", f"/api/clm/promote/{place.model}/{version}?{series}")
+            await self._after(done, f"{version} is the champion now.")
+
+    async def _roll_back(self, active: dict[str, Any] | None) -> None:
+        if active is None:
+            return
+        place = self._place
+        question = f"Retire {active['version']} and bring back {active['replaced_version']}?"
+        if await sure(question, "Roll back"):
+            series = f"symbol={place.symbol}&interval={place.interval}"
+            done, answer = await send(self._session, "POST", f"/api/clm/rollback/{place.model}?{series}")
+            await self._after(done, f"{answer.get('version')} is the champion again.")
+
+    async def _after(self, done: bool, said: str) -> None:
+        if done:
+            ui.notify(said, type="positive")
+        await self.versions.look()
+
+
+async def history(session: Session, request: Request) -> None:
+    """The versions of one model."""
+    with frame(session, "/history"):
+        place = await chosen(session, request, "/history")
+        await HistoryPage(session, place).versions.begin()

@@ -1,0 +1,127 @@
+"""Overview: a card per series and model, and what needs somebody."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from nicegui import ui
+
+from clm.dashboard.desk import Session
+from clm.dashboard.frame import Fresh, empty, frame
+from clm.dashboard.words import metrics, state_of, when
+from clm.jobs.schedule import cron_trigger
+
+#: Series on one page: each costs a few reads.
+_AT_ONCE = 12
+
+
+async def overview(session: Session, page: int) -> None:
+    """Which model answers, since when, why, and is it still good."""
+    with frame(session, "/"):
+        await Fresh(partial(_read, session, page), partial(_draw, page)).begin()
+
+
+async def _read(session: Session, page: int) -> dict[str, Any]:
+    series, alerts, run, settings = await asyncio.gather(
+        session.get("/api/clm/series"), session.get("/api/clm/alerts", limit=5),
+        session.get("/api/clm/status"), session.get("/api/clm/config"),
+    )  # fmt: skip
+    cards = []
+    for one in series[(page - 1) * _AT_ONCE : page * _AT_ONCE]:
+        place = {"symbol": one["symbol"], "interval": one["interval"]}
+        standings, champions, decisions = await asyncio.gather(
+            session.get("/api/clm/shadow", **place), session.get("/api/clm/models", **place),
+            session.get("/api/clm/decisions", limit=20, **place),
+        )  # fmt: skip
+        for standing in standings:
+            model = standing["model_type"]
+            last = next((d for d in decisions if d["model_type"] == model), None)
+            cards.append((standing, champions.get(model) or {}, last))
+    told = {name: run.get(name) for name in ("status", "run_id", "progress", "finished_at", "error")}
+    return {
+        "cards": cards,
+        "alerts": alerts,
+        "run": told,
+        "series": len(series),
+        "next": _next(settings["schedule"]),
+    }
+
+
+def _next(cron: str) -> str:
+    if cron == "off":
+        return "No retraining is scheduled: CLM_SCHEDULE is off."
+    slot = cron_trigger(cron).get_next_fire_time(None, datetime.now(UTC))
+    return f"The next scheduled one: {when(slot.isoformat())}."
+
+
+def _draw(page: int, found: dict[str, Any]) -> None:
+    _attention(found)
+    if not found["cards"]:
+        return empty("No series is watched on this page.", "To the first page", "/")
+    with ui.element("div").classes("clm-cards"):
+        for standing, champion, last in found["cards"]:
+            _card(standing, champion, last)
+    pages = -(-found["series"] // _AT_ONCE)
+    if pages > 1:
+        with ui.row().classes("items-center").props('role=navigation aria-label="Pages of series"'):
+            if page > 1:
+                ui.link("Previous", f"/?page={page - 1}")
+            ui.label(f"page {page} of {pages} · {found['series']} series").classes("clm-soft")
+            if page < pages:
+                ui.link("Next", f"/?page={page + 1}")
+    return None
+
+
+def _attention(found: dict[str, Any]) -> None:
+    run = found["run"]
+    with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
+        ui.html("<h2>What needs you</h2>", sanitize=False)
+        for alert in found["alerts"]:
+            about = f"{alert['symbol']} {alert['interval']} {alert['model_type']}"
+            ui.label(f"{about}: {alert['message']} ({when(alert['last_at'])})").classes("clm-warn")
+        if not found["alerts"]:
+            ui.label("Nothing: there is no alert.").classes("clm-good")
+        if run["status"] == "running":
+            said = run["progress"]["message"] if run["progress"] else "starting"
+            ui.label(f"A retraining runs: {said}.").classes("clm-busy")
+        elif run["run_id"]:
+            why = f": {run['error']}" if run["error"] else ""
+            ui.label(f"The last retraining {run['status']}{why}, {when(run['finished_at'])}.").classes(
+                "clm-soft"
+            )
+        else:
+            ui.label("No retraining has run yet.")
+        ui.label(found["next"]).classes("clm-soft")
+        ui.link("To the retrainings", "/retrain")
+
+
+def _exchange_now(reigns: dict[str, Any], champion: dict[str, Any]) -> datetime | None:
+    """The exchange's clock, which is not this machine's where it is played back."""
+    trained = champion.get("trained_at")
+    return datetime.fromisoformat(trained) + timedelta(days=reigns["age_days"]) if trained else None
+
+
+def _card(standing: dict[str, Any], champion: dict[str, Any], last: dict[str, Any] | None) -> None:
+    said, tone = state_of(standing)
+    reigns, model = standing["champion"], standing["model_type"]
+    where = f"symbol={standing['symbol']}&interval={standing['interval']}&model={model}"
+    with ui.element("article").classes("clm-card flex flex-col gap-1"):
+        ui.html(f"<h2>{standing['symbol']} {standing['interval']} · {model}</h2>", sanitize=False)
+        ui.label(said).classes(f"clm-{tone} font-semibold")
+        if reigns is None:
+            ui.link("Start a retraining", "/retrain")
+            return
+        ui.label(f"{reigns['version']} · {reigns['age_days']:.1f} days old")
+        since = when(reigns["since"], now=_exchange_now(reigns, champion))
+        ui.label(f"champion since {since}").classes("clm-soft text-sm")
+        ui.label(f"on its holdout: {metrics(champion.get('metrics'))}").classes("clm-soft text-sm")
+        if last is not None:
+            said = f"last decision {last['outcome']} ({last['label']}): {last['reason']}"
+            ui.label(said).classes("text-sm")
+        with ui.row().classes("gap-3 text-sm"):
+            ui.link("Evidence", f"/shadow?{where}")
+            ui.link("Versions", f"/history?{where}")
+            ui.link("Explain", f"/explain?{where}")

@@ -1,0 +1,102 @@
+"""A real browser over a real `clm serve`. Skipped, with the reason, where there is no Chromium."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.support.exchange import serving, simulated
+from tests.support.shell import serving_clm, shell_in
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+READ, ADMIN = "a-key-that-reads-0001", "a-key-that-may-all-0001"
+
+
+@dataclass
+class Window:
+    """An open page, and what must not happen on it."""
+
+    page: Page
+    url: str
+    wrong: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> Page:
+        """The page, once its heading is there."""
+        self.page.goto(self.url + path)
+        self.page.wait_for_selector("h1")
+        return self.page
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """BTCUSDT has two versions of each model; nobody needs a key."""
+    folder = tmp_path_factory.mktemp("browser")
+    with serving(simulated()) as exchange:
+        shell = shell_in(folder, exchange)
+        shell.environment |= {
+            "CLM_SCHEDULE": "off", "CLM_LIVE_SHADOW": "false", "CLM_PROMOTION_POLICY": "newest",
+            "CLM_RATE_LIMIT_PER_MINUTE": "0",
+        }  # fmt: skip
+        for _ in range(2):
+            assert shell("retrain", "--force").returncode == 0
+        with serving_clm(shell, folder / "log") as (_, url):
+            httpx.get(f"{url}/api/clm/shadow")
+            yield url
+
+
+@pytest.fixture(scope="session")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """It has no champion and wants a key of everybody."""
+    folder = tmp_path_factory.mktemp("locked")
+    with serving(simulated()) as exchange:
+        shell = shell_in(folder, exchange)
+        shell.environment |= {
+            "CLM_SCHEDULE": "off", "CLM_LIVE_SHADOW": "false", "CLM_API_KEY": f"read:{READ},admin:{ADMIN}",
+        }  # fmt: skip
+        with serving_clm(shell, folder / "log") as (_, url):
+            yield url
+
+
+def _window(browser: Browser, url: str, **options: Any) -> tuple[BrowserContext, Window]:
+    context = browser.new_context(**options)
+    window = Window(context.new_page(), url)
+    page, wrong = window.page, window.wrong
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    inside = (url, url.replace("http:", "ws:"), "data:", "blob:")
+    page.on("request", lambda r: None if r.url.startswith(inside) else wrong.append(f"outside: {r.url}"))
+    return context, window
+
+
+@pytest.fixture
+def window(chromium: Browser, served: str, request: pytest.FixtureRequest) -> Iterator[Window]:
+    """On the service without keys. No error in the console, no request to anywhere else."""
+    context, found = _window(chromium, served, **getattr(request, "param", {}))
+    yield found
+    context.close()
+    assert found.wrong == []
+
+
+@pytest.fixture
+def stranger(chromium: Browser, locked: str) -> Iterator[Window]:
+    """On the service that wants a key, without one."""
+    context, found = _window(chromium, locked)
+    yield found
+    context.close()
+    assert [said for said in found.wrong if "401" not in said] == []
