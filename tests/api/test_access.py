@@ -56,7 +56,7 @@ NEEDS: dict[str, str | None] = {
 #: Pages and files, which no schema lists.
 PAGES = (
     "/", "/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/static-offline-docs/swagger-ui.css",
-    "/no/such/page",
+    "/no/such/page", "/metrics",
 )  # fmt: skip
 SAMPLES = {
     "model_type": "xgboost",

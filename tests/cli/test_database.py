@@ -101,8 +101,8 @@ class TestCopy:
             "db", "copy", "--from", "sqlite:///clm.db", "--to", f"sqlite:///{trained.folder}/clm.db"
         )
 
-        # The first of them all: what is to be told of the promotion.
-        assert (done.returncode, "clm_alerts has 1 row" in done.stderr) == (1, True)
+        # The first of them all: what is to be told of promotions.
+        assert (done.returncode, "clm_alerts has " in done.stderr) == (1, True)
 
     def test_a_password_is_not_repeated(self, trained: Shell) -> None:
         done = trained("db", "copy", "--to", "postgresql+psycopg://clm:s3cret@127.0.0.1:9/clm")

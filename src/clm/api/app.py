@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from clm.api import clm_routes, health, login
+from clm.api import clm_routes, health, login, metrics
 from clm.api.errors import problem, problem_of, problem_of_request
 from clm.api.gate import Gate
 from clm.api.openapi import tell_of
@@ -114,6 +114,7 @@ def create_app(application: Application, window: Callable[[FastAPI], None] | Non
     app.router.routes.insert(0, app.router.routes.pop())
     app.include_router(health.router)
     app.include_router(login.router)
+    app.include_router(metrics.router)
     if window is None:
         app.add_api_route("/", _docs, include_in_schema=False)
     else:
@@ -168,3 +169,5 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         )  # fmt: skip
     app.add_middleware(KnownHosts, settings=settings)
     app.add_middleware(Shield)
+    app.state.clm_latency = metrics.latency_of_this_app()
+    app.add_middleware(metrics.Latency, seconds=app.state.clm_latency)

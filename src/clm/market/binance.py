@@ -14,6 +14,7 @@ import structlog
 from clm.core.domain import Series, utc
 from clm.core.errors import (
     BadInput,
+    ClmError,
     ExchangeUnavailable,
     InsufficientData,
     InvalidCandles,
@@ -21,6 +22,7 @@ from clm.core.errors import (
 )
 from clm.market.candles import CandleReport, empty_candles, find_gaps, validate
 from clm.market.connections import Connections
+from clm.market.failures import count_failure
 from clm.market.lanes import in_order
 from clm.market.pace import Pace
 from clm.market.store import Span
@@ -265,14 +267,18 @@ class BinanceDataClient:
 
         for attempt in self._pace.retries():
             with attempt:
-                client = self._connections.mine()
-                self._pace.before(self.base_url, _WEIGHTS[method])
                 try:
-                    answer = getattr(client, method)(**params)
-                    self._pace.after(self.base_url, client.response.headers)
-                except TRANSLATED as exc:
-                    raise translate(exc, self.series, self.base_url) from exc
-                return check(answer)
+                    client = self._connections.mine()
+                    self._pace.before(self.base_url, _WEIGHTS[method])
+                    try:
+                        answer = getattr(client, method)(**params)
+                        self._pace.after(self.base_url, client.response.headers)
+                    except TRANSLATED as exc:
+                        raise translate(exc, self.series, self.base_url) from exc
+                    return check(answer)
+                except ClmError as exc:
+                    count_failure(method, exc)
+                    raise
         raise ExchangeUnavailable(f"{self.base_url} was not asked at all: no attempts are allowed")
 
     def _tell(self, report: CandleReport) -> None:
