@@ -64,8 +64,11 @@ def cluster(workers: int) -> Iterator[str]:
     with ExitStack() as stack:
 
         def begin(*arguments: str) -> None:
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            process = subprocess.Popen([sys.executable, "-m", "dask", *arguments], **quiet)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dask", *arguments],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             stack.callback(process.wait)
             stack.callback(process.kill)
 
