@@ -309,6 +309,8 @@ def plot(sizes: Mapping[int, Found], file: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8)
     times.set_yscale("log")
+    # Room below the lines for their names.
+    times.set_ylim(bottom=0.6)
     memory.set_ylim(bottom=0)
     times.set_title("processor time for one series (ms)", fontsize=10)
     memory.set_title("the most memory a process held (MB)", fontsize=10)
