@@ -230,4 +230,4 @@ def test_commands_that_change_something_are_on_record_by_who_ran_them_and_where(
     assert trail[1]["detail"] == {"name": "desk", "role": "read"}
     assert "clm_" not in str(trail)
     assert "cli:" in shell("audit").stdout
-    assert "There was nothing to hear of." in shell("alerts").stdout
+    assert "promoted" in shell("alerts").stdout

@@ -80,7 +80,9 @@ def test_any_text_in_any_variable(name: str, value: str) -> None:
         assert len(str(loaded)) < 2000
         assert str(loaded).encode()
         return
-    assert Settings(**json.loads(loaded.for_children())) == loaded.model_copy(update={"api_key": ()})
+    assert Settings(**json.loads(loaded.for_children())) == loaded.model_copy(
+        update={"api_key": (), "alert_urls": ()}
+    )
     assert json.dumps(loaded.masked(), allow_nan=False)
     assert repr(loaded)
 

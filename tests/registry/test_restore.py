@@ -88,7 +88,7 @@ class TestRestoring:
 
         restore(new, tmp_path / "new", folder)
         assert contents_of(new) == contents_of(db_url)
-        with pytest.raises(NotEmpty, match="clm_decisions has 4 rows"):
+        with pytest.raises(NotEmpty, match="clm_alerts has 5 rows"):
             restore(new, tmp_path / "new", folder)
 
 
@@ -157,7 +157,7 @@ class TestRestoringIsRefused:
             restore(new, tmp_path / "new", folder)
 
     def test_where_something_is_in_the_way(self, folder: Path, tmp_path: Path) -> None:
-        with pytest.raises(NotEmpty, match="clm_decisions has"):
+        with pytest.raises(NotEmpty, match="clm_alerts has"):
             restore(f"sqlite:///{tmp_path}/clm.db", tmp_path / "new", folder)
         (tmp_path / "new").mkdir()
         (tmp_path / "new" / "lightgbm_v20240501_000000_BTCUSDT_1h.txt").write_text("another's")

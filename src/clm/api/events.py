@@ -35,7 +35,7 @@ _LOOK, _BEAT = 0.5, 15.0
 _COME_BACK = 2000
 _STREAM = {
     "description": "`run` events and, as the last one, `end`: each the run as `GET /runs/{run_id}` shows it",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {}},
 }
 
 router = APIRouter(route_class=ProblemRoute)
