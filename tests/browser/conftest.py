@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.support.exchange import serving, simulated
-from tests.support.shell import serving_clm, shell_in
+from tests.support.shell import Shell, serving_clm, shell_in
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 READ, ADMIN = "a-key-that-reads-0001", "a-key-that-may-all-0001"
@@ -43,16 +45,20 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+@contextmanager
+def _at_rest(folder: Path, **environment: str) -> Iterator[Shell]:
+    """A shell beside an exchange, whose service does nothing unless it is asked to."""
+    with serving(simulated()) as exchange:
+        shell = shell_in(folder, exchange)
+        shell.environment |= {"CLM_SCHEDULE": "off", "CLM_LIVE_SHADOW": "false", **environment}
+        yield shell
+
+
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """BTCUSDT has two versions of each model; nobody needs a key."""
     folder = tmp_path_factory.mktemp("browser")
-    with serving(simulated()) as exchange:
-        shell = shell_in(folder, exchange)
-        shell.environment |= {
-            "CLM_SCHEDULE": "off", "CLM_LIVE_SHADOW": "false", "CLM_PROMOTION_POLICY": "newest",
-            "CLM_RATE_LIMIT_PER_MINUTE": "0",
-        }  # fmt: skip
+    with _at_rest(folder, CLM_PROMOTION_POLICY="newest", CLM_RATE_LIMIT_PER_MINUTE="0") as shell:
         for _ in range(2):
             assert shell("retrain", "--force").returncode == 0
         with serving_clm(shell, folder / "log") as (_, url):
@@ -64,13 +70,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """It has no champion and wants a key of everybody."""
     folder = tmp_path_factory.mktemp("locked")
-    with serving(simulated()) as exchange:
-        shell = shell_in(folder, exchange)
-        shell.environment |= {
-            "CLM_SCHEDULE": "off", "CLM_LIVE_SHADOW": "false", "CLM_API_KEY": f"read:{READ},admin:{ADMIN}",
-        }  # fmt: skip
-        with serving_clm(shell, folder / "log") as (_, url):
-            yield url
+    with (
+        _at_rest(folder, CLM_API_KEY=f"read:{READ},admin:{ADMIN}") as shell,
+        serving_clm(shell, folder / "log") as (_, url),
+    ):
+        yield url
 
 
 def _window(browser: Browser, url: str, **options: Any) -> tuple[BrowserContext, Window]:

@@ -37,8 +37,8 @@ class EvidenceBook(Protocol):
         """Fill in what happened, once; answers (scored now, found revised now).
 
         outcomes: open time → log return. Where an outcome differs from the one scored before, the score
-        stands and the difference is kept as a revision. Of those older than the
-        newest seven days only what was never scored is.
+        stands and the difference is kept as a revision. Of those older than the newest seven days only what
+        was never scored is looked at.
         """
         ...
 

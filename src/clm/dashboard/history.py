@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Request
 from nicegui import ui
@@ -59,24 +60,23 @@ class HistoryPage:
     async def _promote(self, version: str) -> None:
         place = self._place
         question = f"Make {version} the champion of {place.symbol} {place.interval} {place.model}?"
-        if await sure(question, "Promote"):
-            series = f"symbol={place.symbol}&interval={place.interval}"
-            done, _ = await send(self._session, "POST", f"/api/clm/promote/{place.model}/{version}?{series}")
-            await self._after(done, f"{version} is the champion now.")
+        await self._change(question, "Promote", f"promote/{place.model}/{version}", "the champion now")
 
     async def _roll_back(self, active: dict[str, Any] | None) -> None:
         if active is None:
             return
         place = self._place
         question = f"Retire {active['version']} and bring back {active['replaced_version']}?"
-        if await sure(question, "Roll back"):
-            series = f"symbol={place.symbol}&interval={place.interval}"
-            done, answer = await send(self._session, "POST", f"/api/clm/rollback/{place.model}?{series}")
-            await self._after(done, f"{answer.get('version')} is the champion again.")
+        await self._change(question, "Roll back", f"rollback/{place.model}", "the champion again")
 
-    async def _after(self, done: bool, said: str) -> None:
+    async def _change(self, question: str, yes: str, path: str, came_to: str) -> None:
+        """Asks, does it, and says what the version that now answers is."""
+        if not await sure(question, yes):
+            return
+        series = urlencode(self._place.series)
+        done, answer = await send(self._session, "POST", f"/api/clm/{path}?{series}")
         if done:
-            ui.notify(said, type="positive")
+            ui.notify(f"{answer['version']} is {came_to}.", type="positive")
         await self.versions.look()
 
 

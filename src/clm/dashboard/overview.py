@@ -26,7 +26,7 @@ async def overview(session: Session, page: int) -> None:
 
 async def _read(session: Session, page: int) -> dict[str, Any]:
     series, alerts, run, settings = await asyncio.gather(
-        session.get("/api/clm/series"), session.get("/api/clm/alerts", limit=5),
+        session.get("/api/clm/series"), session.get("/api/clm/alerts", limit=20),
         session.get("/api/clm/status"), session.get("/api/clm/config"),
     )  # fmt: skip
     cards = []
@@ -79,10 +79,13 @@ def _attention(found: dict[str, Any]) -> None:
     run = found["run"]
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>What needs you</h2>", sanitize=False)
-        for alert in found["alerts"]:
-            about = f"{alert['symbol']} {alert['interval']} {alert['model_type']}"
-            ui.label(f"{about}: {alert['message']} ({when(alert['last_at'])})").classes("clm-warn")
-        if not found["alerts"]:
+        # What is over, such as a promotion, needs nobody.
+        lasting = [alert for alert in found["alerts"] if alert["closed_at"] is None]
+        for alert in lasting:
+            about = " ".join(filter(None, (alert["symbol"], alert["interval"], alert["model_type"])))
+            said = f"{alert['message']} ({when(alert['last_at'])})"
+            ui.label(f"{about}: {said}" if about else said).classes("clm-warn")
+        if not lasting:
             ui.label("Nothing: there is no alert.").classes("clm-good")
         if run["status"] == "running":
             said = run["progress"]["message"] if run["progress"] else "starting"

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from clm.core.alert import KINDS, Alert, StoredAlert
 from clm.core.domain import Series
+from clm.registry.book import insert_new
 from clm.registry.database import Database
 from clm.registry.tables import alerts
 
@@ -61,9 +61,7 @@ def raise_alert(connection: sa.Connection, alert: Alert) -> bool:
         "incident": alert.incident, "kind": alert.kind, "model_type": alert.model_type, "symbol": symbol,
         "interval": interval, "subject": alert.subject, **begun,
     }  # fmt: skip
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    new = dialect.insert(alerts).values(values).on_conflict_do_nothing(index_elements=["incident"])
-    if connection.execute(new).rowcount == 1:
+    if connection.execute(insert_new(connection, alerts).values(values)).rowcount == 1:
         return True
     same = alerts.update().where(alerts.c.incident == alert.incident)
     lasts = {"last_at": now, "times": alerts.c.times + 1, "message": alert.message}

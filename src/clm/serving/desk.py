@@ -64,13 +64,13 @@ class Desk:
         guard_hours: float = 0,
         alarm: Alarm,
         others: Others = lambda series: (),
-        shelf: Shelf | None = None,
+        shelf: Shelf,
     ) -> None:
         self.series = registry.series
         self._data, self._registry, self._engineer = data, registry, engineer
         self._models, self._ensemble = tuple(models), ensemble
         self._guard_hours, self._alarm, self._others = guard_hours, alarm, others
-        self._shelf = shelf or Shelf()
+        self._shelf = shelf
         self._loaded: dict[tuple[str, str], Loaded] = {}
         self._mixed = IntervalTracker()
         self._lock = threading.Lock()
