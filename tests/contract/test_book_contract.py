@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from clm.core.book import Appended, Kind, Trial
+from clm.core.book import Appended, EvidenceRow, Kind, LedgerKey, Trial
 from clm.core.errors import EvidenceMoved
+from clm.core.pooled_bets import Stood, joining
 from clm.core.stores import EvidenceBook
 from clm.registry.sql import SQLModelRegistry
 from tests.support.bets import HOUR, KEY, RIDGE, forecast, rows
@@ -21,15 +24,23 @@ from tests.support.versions import BTC, ETH, T0, candidate
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "third party"])
-def book(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EvidenceBook]:
+def books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[EvidenceBook, EvidenceBook]]:
+    """Of BTC and of ETH, kept together."""
     with ExitStack() as stack:
         if request.param == "third party":
-            yield DictBook(BTC)
+            book = DictBook(BTC)
+            yield book, DictBook(ETH, book._pooled)
             return
         url = f"sqlite:///{tmp_path}/clm.db"
         if request.param == "postgresql":
             url = stack.enter_context(fresh_database())
-        yield stack.enter_context(SQLModelRegistry(url, tmp_path / "models", series=BTC)).book
+        registry = stack.enter_context(SQLModelRegistry(url, tmp_path / "models", series=BTC))
+        yield registry.book, registry.for_series(ETH).book
+
+
+@pytest.fixture
+def book(books: tuple[EvidenceBook, EvidenceBook]) -> EvidenceBook:
+    return books[0]
 
 
 def test_it_is_one(book: EvidenceBook) -> None:
@@ -88,10 +99,50 @@ def test_evidence_comes_back_to_the_last_bit(book: EvidenceBook) -> None:
     assert book.evidence(KEY, until=made[1].open_time) == made[:2]
     assert book.newest_evidence(KEY) == made[-1].state
     assert book.ledgers(RIDGE, "v1", T0) == [KEY]
-    assert book.gains(RIDGE, "ours", T0 + 3 * HOUR, (BTC, ETH)) == {
-        BTC: {T0 + 3 * HOUR: (made[3].gain, made[3].bound)},
-        ETH: {},
-    }
+
+
+def test_who_joins_is_told_what_has_been_bet_with_its_recipe_and_what_it_had_in_it_itself(
+    books: tuple[EvidenceBook, EvidenceBook],
+) -> None:
+    book, other = books
+    made = rows(4)
+    book.append_evidence(KEY, made, None)
+    told: list[Mapping[datetime, Stood]] = []
+    kinds = (KEY, replace(KEY, kind=Kind.GUARD), replace(KEY, recipe_id="another"))
+
+    def joined(stood: Mapping[datetime, Stood], key: LedgerKey) -> list[EvidenceRow]:
+        told.append(stood)
+        new = [replace(row, key=key) for row in rows(4)[2:]]
+        return [replace(r, pool=joining(stood.get(r.open_time), "ETHUSDT", r.bet)) for r in new]
+
+    for key in kinds:
+        other.append_joining(key, partial(joined, key=key), T0 + 2 * HOUR, None)
+    later = replace(KEY, reign=T0 + 5 * HOUR)
+    book.append_joining(later, partial(joined, key=later), T0 + 3 * HOUR, None)
+
+    assert told == [
+        {row.open_time: Stood(row.pool) for row in made[2:] if row.pool}, {}, {},
+        {
+            row.open_time: Stood(row.pool, (made[3].gain, made[3].bound))
+            for row in other.evidence(KEY)[1:] if row.pool
+        },
+    ]  # fmt: skip
+    (pool,) = [row.pool for row in other.evidence(KEY)[1:]]
+    assert pool is not None
+    assert pool.before is not None
+    assert pool.total.count == 3
+    assert pool.total.first == (made[3].pool and made[3].pool.sha256)
+    assert [row.pool and row.pool.before for row in other.evidence(kinds[1])] == [None, None]
+
+
+def test_who_joins_a_ledger_that_went_on_meanwhile_is_refused(book: EvidenceBook) -> None:
+    made = rows(4)
+    book.append_evidence(KEY, made[:2], None)
+
+    with pytest.raises(EvidenceMoved):
+        book.append_joining(KEY, lambda _: made[2:], T0, made[0].open_time)
+
+    assert book.evidence(KEY) == made[:2]
 
 
 def test_a_ledger_that_went_on_meanwhile_refuses_and_keeps_what_it_has(book: EvidenceBook) -> None:

@@ -24,7 +24,7 @@ from clm.core.evidence import (
     log_growth,
     stakes_for,
 )
-from clm.core.pooled_bets import pooled_by_candle
+from clm.core.pooled_bets import PooledBets, Stood, joining, pooled_by_candle
 from clm.core.variance import VARIANCE_MEMORY, predictable_variance, variance_after
 
 HOUR = timedelta(hours=1)
@@ -159,7 +159,6 @@ class TestPooling:
         gains = {"ETHUSDT": {T0: (-0.1, 0.5)}, "BTCUSDT": {T0: (0.1, 0.3), T0 + HOUR: (0.2, 0.4)}}
         pool = pooled_by_candle(gains)[T0].with_own("SOLUSDT", own)
 
-        assert pool is not None
         assert list(pool.members) == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
         bet = pool.bet_of("SOLUSDT", own)
         assert (bet.time, bet.gain, bet.bound) == (T0, pytest.approx(0.1), pytest.approx(0.6))
@@ -172,14 +171,37 @@ class TestPooling:
         assert pool.sha256 == again.sha256
         assert pool.with_own("ETHUSDT", Bet(T0, -0.1, 0.5)) is pool
         moved = pool.with_own("ETHUSDT", Bet(T0, -0.2, 0.5))
-        assert moved is not None
         assert moved.sha256 != pool.sha256
 
-    def test_a_series_alone_pools_nothing(self) -> None:
+    def test_a_series_alone_bets_its_own(self) -> None:
+        own = Bet(T0, 0.1, 0.3)
         (pool,) = pooled_by_candle({"BTCUSDT": {T0: (0.1, 0.3)}}).values()
 
-        assert pool.with_own("BTCUSDT", Bet(T0, 0.1, 0.3)) is None
-        assert pool.with_own("BTCUSDT", Bet(T0, 0.2, 0.3)) is None
+        assert pool.bet_of("BTCUSDT", own) == own
+        assert joining(None, "BTCUSDT", own) == pool
+
+    @given(
+        st.lists(st.tuples(st.integers(0, 5), st.floats(-1, 1)), min_size=1, max_size=40), st.integers(0, 9)
+    )
+    def test_who_joins_bets_the_mean_of_everybodys_newest_bets(
+        self, bets: list[tuple[int, float]], together: int
+    ) -> None:
+        newest = {f"T{n}": 0.1 * n for n in range(together)}
+        stood = PooledBets({s: (gain, 1.0) for s, gain in newest.items()}) if newest else None
+        for number, gain in bets:
+            symbol, own = f"C{number}", Bet(T0, gain, 1.0)
+            former = (newest[symbol], 1.0) if symbol in newest else None
+            pool = joining(Stood(stood, former) if stood else None, symbol, own)
+            newest[symbol] = gain
+
+            bet = pool.bet_of(symbol, own)
+
+            assert (bet.gain, bet.bound) == (
+                pytest.approx(fmean(newest.values()), abs=1e-12), pytest.approx(1.0)
+            )  # fmt: skip
+            assert (pool.total.count, pool.total.first) == (len(newest), (stood or pool).total.first)
+            assert stood is None or stood.sha256 != pool.sha256
+            stood = pool
 
     @given(st.lists(st.floats(-1, 1), min_size=2, max_size=40))
     def test_every_member_comes_to_the_same_bet_but_for_rounding(self, gains: list[float]) -> None:

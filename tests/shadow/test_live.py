@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -230,7 +231,11 @@ class TestEvidence:
         assert champion is not None
         (key,) = keeper.registry.book.ledgers(RIDGE, champion.version, champion.promoted_at or START)
         rows = keeper.registry.book.evidence(key)
-        theirs = keeper.registry.book.gains(RIDGE, "ours", rows[0].open_time, [ETH])[ETH]
+        their_champion = stage.registry.for_series(ETH).get_active(RIDGE)
+        assert their_champion is not None
+        their_key = replace(key, champion_version=their_champion.version, reign=their_champion.promoted_at)
+        their_rows = stage.registry.for_series(ETH).book.evidence(their_key)
+        theirs = {row.open_time: (row.gain, row.bound) for row in their_rows}
         assert [row.pool for row in rows] == [
             PooledBets({"BTCUSDT": (row.gain, row.bound), "ETHUSDT": theirs[row.open_time]}) for row in rows
         ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from clm.core.domain import (
 )
 from clm.core.errors import ChampionChanged, EvidenceMoved, InsufficientData, InvalidCandles, VersionNotFound
 from clm.core.evidence import Evidence
+from clm.core.pooled_bets import PooledBets, Stood
 from clm.core.protocols import TrainedModel
 
 
@@ -88,15 +90,17 @@ class DictRegistry:
         self._replaced: dict[tuple[Series, str, str], str | None] = {}
         self._decisions: list[tuple[Series, Decision]] = []
         self._books: dict[Series, DictBook] = {}
+        self._pooled: Pooled = []
 
     def for_series(self, series: Series) -> DictRegistry:
         other = DictRegistry(series, self._store)
         other._replaced, other._decisions, other._books = self._replaced, self._decisions, self._books
+        other._pooled = self._pooled
         return other
 
     @property
     def book(self) -> DictBook:
-        return self._books.setdefault(self.series, DictBook(self.series, self._books))
+        return self._books.setdefault(self.series, DictBook(self.series, self._pooled))
 
     def _of(self, model_type: str) -> list[ModelArtifact]:
         return [a for (s, m, _), a in self._store.items() if (s, m) == (self.series, str(model_type))]
@@ -253,11 +257,15 @@ class DictRegistry:
         self._decisions.append((self.series, said))
 
 
+#: Bets that were pooled, of all series, in the order in which they were placed.
+Pooled: TypeAlias = "list[tuple[DictBook, EvidenceRow]]"
+
+
 class DictBook:
     """Forecasts, bets and trials in memory."""
 
-    def __init__(self, series: Series, others: Mapping[Series, DictBook] | None = None) -> None:
-        self._books = {series: self} if others is None else others
+    def __init__(self, series: Series, pooled: Pooled | None = None) -> None:
+        self._pooled: Pooled = [] if pooled is None else pooled
         self._forecasts: dict[tuple[str, str, datetime], Forecast] = {}
         self._evidence: dict[LedgerKey, list[EvidenceRow]] = {}
         self._trials: list[Trial] = []
@@ -309,6 +317,29 @@ class DictBook:
                 raise EvidenceMoved("somebody else bet first")
         for ledger in ledgers:
             self._evidence.setdefault(ledger.key, []).extend(ledger.rows)
+            self._pooled += [(self, row) for row in ledger.rows if row.pool]
+
+    def append_joining(
+        self,
+        key: LedgerKey,
+        rows: Callable[[Mapping[datetime, Stood]], Sequence[EvidenceRow]],
+        since: datetime,
+        after: datetime | None,
+    ) -> None:
+        newest: dict[datetime, PooledBets] = {}
+        own: dict[datetime, EvidenceRow] = {}
+        for book, row in self._pooled:
+            alike = (row.key.model_type, row.key.kind, row.key.recipe_id)
+            if row.pool and alike == (key.model_type, key.kind, key.recipe_id) and row.open_time >= since:
+                newest[row.open_time] = row.pool
+                if book is self:
+                    own[row.open_time] = row
+        stood = {}
+        for time, pool in newest.items():
+            mine = own.get(time)
+            there = mine and mine.pool and mine.pool.total.first == pool.total.first
+            stood[time] = Stood(pool, (mine.gain, mine.bound) if mine and there else None)
+        self.append_evidence(key, rows(stood), after)
 
     def evidence(self, key: LedgerKey, *, until: datetime | None = None) -> list[EvidenceRow]:
         return [row for row in self._evidence.get(key, []) if until is None or row.open_time <= until]
@@ -325,23 +356,6 @@ class DictBook:
             if (k.model_type, k.kind, k.champion_version, k.recipe_id) == wanted and k.reign < before
         ]  # fmt: skip
         return self.newest_evidence(max(found, key=lambda k: k.reign)) if found else None
-
-    def gains(
-        self, model_type: str, recipe_id: str, since: datetime, of: Sequence[Series]
-    ) -> Mapping[Series, Mapping[datetime, tuple[float, float]]]:
-        books = {series: self._books.get(series) for series in of}
-        return {s: book._gains(model_type, recipe_id, since) if book else {} for s, book in books.items()}
-
-    def _gains(
-        self, model_type: str, recipe_id: str, since: datetime
-    ) -> Mapping[datetime, tuple[float, float]]:
-        return {
-            row.open_time: (row.gain, row.bound)
-            for key, rows in self._evidence.items()
-            if (key.model_type, key.kind, key.recipe_id) == (str(model_type), Kind.CHALLENGE, recipe_id)
-            for row in rows
-            if row.open_time >= since
-        }
 
     def ledgers(self, model_type: str, champion_version: str, reign: datetime) -> list[LedgerKey]:
         wanted = (str(model_type), champion_version, reign)

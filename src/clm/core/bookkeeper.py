@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -10,10 +10,10 @@ from functools import cache
 from clm.core.book import EvidenceRow, Forecast, Kind, LedgerKey, Source
 from clm.core.domain import ModelArtifact, Outcome
 from clm.core.errors import EvidenceMoved
-from clm.core.evidence import Evidence
+from clm.core.evidence import Bet, Evidence
 from clm.core.paired import Paired
 from clm.core.policy import Beside, PromotionPolicy, Standing
-from clm.core.pooled_bets import PooledBets, pooled_by_candle
+from clm.core.pooled_bets import PooledBets, Stood, joining
 from clm.core.protocols import ModelRegistry
 from clm.core.reign import Reign
 from clm.core.timeline import TimelineRule
@@ -21,6 +21,8 @@ from clm.core.timeline import TimelineRule
 #: The level α is spent once in so long, however often the champion is refreshed meanwhile.
 PURSE = timedelta(days=365)
 _DECISIONS = 300
+#: (champion's, challenger's) forecasts of the same candles.
+Pairs = Sequence[tuple[Forecast, Forecast]]
 _ATTEMPTS = 5
 #: Missed candles further back than this are not made up for.
 MAX_CATCH_UP = timedelta(days=31)
@@ -137,16 +139,16 @@ class Bookkeeper:
     def rows(
         self,
         duel: Duel,
-        pairs: Sequence[tuple[Forecast, Forecast]],
-        pools: Mapping[datetime, PooledBets],
+        pairs: Pairs,
+        pooled: Callable[[Bet], PooledBets | None],
     ) -> Iterator[EvidenceRow]:
-        """The bets of `pairs`, each pooled with those on its candle, and the ledger after each."""
+        """The bets of `pairs`, each in its pool, and the ledger after each."""
         paired = Paired.of(*zip(*pairs, strict=True)) if pairs else None
         own = {bet.time: bet for bet in paired.bets()} if paired is not None else {}
         state, symbol = self.evidence(duel.key), self.registry.series.symbol
         for champion, challenger in pairs:
             bet = own[challenger.open_time]
-            pool = pools[bet.time].with_own(symbol, bet) if bet.time in pools else None
+            pool = pooled(bet)
             for _, reached in state.walk([pool.bet_of(symbol, bet) if pool else bet]):
                 state = reached
                 yield EvidenceRow(
@@ -157,31 +159,30 @@ class Bookkeeper:
                     log_e=reached.log_e, state=reached,
                 )  # fmt: skip
 
-    def stored_pools(self, duel: Duel, since: datetime) -> Mapping[datetime, PooledBets]:
-        """What the other series have bet on for the same recipe, by candle."""
-        if not self.pool:
-            return {}
-        of = [registry.series for registry in self.pool]
-        gains = self.registry.book.gains(duel.key.model_type, duel.key.recipe_id, since, of)
-        return pooled_by_candle({series.symbol: bets for series, bets in gains.items()})
-
     def append(self, duel: Duel, rows: Sequence[EvidenceRow], after: datetime | None) -> None:
         """Store bets of one ledger; `after` is the newest before them. Raises EvidenceMoved."""
         self.registry.book.append_evidence(duel.key, rows, after)
 
     def feed(self, duel: Duel) -> Evidence:
-        """Bets on everything unsettled, pooled with what the other series have stored.
+        """Bets on everything unsettled, joining what the other series have bet for the same recipe.
 
         Raises EvidenceMoved where other processes keep betting first.
         """
+        symbol = self.registry.series.symbol
         for attempt in range(_ATTEMPTS):
             pairs = self.unsettled(duel)
             if not pairs:
                 break
             after = self.evidence(duel.key).last
-            pools = self.stored_pools(duel, pairs[0][1].open_time)
+
+            def joined(stood: Mapping[datetime, Stood], pairs: Pairs = tuple(pairs)) -> list[EvidenceRow]:
+                return list(self.rows(duel, pairs, lambda bet: joining(stood.get(bet.time), symbol, bet)))
+
             try:
-                self.append(duel, list(self.rows(duel, pairs, pools)), after)
+                if self.pool and duel.key.kind is Kind.CHALLENGE:
+                    self.registry.book.append_joining(duel.key, joined, pairs[0][1].open_time, after)
+                else:
+                    self.append(duel, list(self.rows(duel, pairs, lambda _: None)), after)
             except EvidenceMoved:
                 # The live shadow was at it; what it has stored is where this goes on.
                 if attempt == _ATTEMPTS - 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ from clm.core.book import Appended, EvidenceRow, Forecast, LedgerKey, Trial
 from clm.core.domain import Series
 from clm.core.evidence import Evidence
 from clm.core.experiments import Experiment
+from clm.core.pooled_bets import Stood
 from clm.core.runs import Fence, Run, RunKind, RunRequest, RunState
 
 
@@ -53,6 +54,20 @@ class EvidenceBook(Protocol):
         """As `append_evidence`, for ledgers that keep step: all of them go on, or none does."""
         ...
 
+    def append_joining(
+        self,
+        key: LedgerKey,
+        rows: Callable[[Mapping[datetime, Stood]], Sequence[EvidenceRow]],
+        since: datetime,
+        after: datetime | None,
+    ) -> None:
+        """As `append_evidence`, for a series that joins what others have bet with its recipe.
+
+        rows: from candle → the newest pool on it, of candles since `since`, series of this one's interval
+        and whatever reign; called while nobody else joins, so that none is left out.
+        """
+        ...
+
     def evidence(self, key: LedgerKey, *, until: datetime | None = None) -> list[EvidenceRow]:
         """The bets of one ledger on candles opened at or before `until`, oldest first."""
         ...
@@ -65,15 +80,6 @@ class EvidenceBook(Protocol):
         self, model_type: str, champion_version: str, recipe_id: str, before: datetime
     ) -> Evidence | None:
         """Where a recipe's challenge of a champion ended, in its latest reign begun before `before`."""
-        ...
-
-    def gains(
-        self, model_type: str, recipe_id: str, since: datetime, of: Sequence[Series]
-    ) -> Mapping[Series, Mapping[datetime, tuple[float, float]]]:
-        """Series → candle → (gain, bound) of a recipe's challenge bets of whatever reign: for pooling.
-
-        of: series whose candles are as long as this one's, all asked for at once; {} for one without bets.
-        """
         ...
 
     def ledgers(self, model_type: str, champion_version: str, reign: datetime) -> list[LedgerKey]:

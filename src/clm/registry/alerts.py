@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from clm.core.alert import KINDS, Alert, StoredAlert
 from clm.core.domain import Series
-from clm.registry.book import insert_new
 from clm.registry.database import Database
+from clm.registry.engine import insert_new
 from clm.registry.tables import alerts
 
 #: A file that is set aside may be a champion's: then who takes over is told with it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,17 +11,21 @@ from sqlalchemy.exc import IntegrityError
 
 from clm.core.book import Appended, EvidenceRow, Forecast, Kind, LedgerKey, Source, Trial
 from clm.core.domain import Series
-from clm.core.errors import BadData, EvidenceMoved
+from clm.core.errors import EvidenceMoved
 from clm.core.evidence import Evidence
-from clm.core.pooled_bets import PooledBets
+from clm.core.pooled_bets import Stood
 from clm.core.wire import jsonable
 from clm.registry.database import Database
+from clm.registry.engine import alone, insert_new
+from clm.registry.pools import POOL_COLUMNS, keep_pools, pool_of, standing_pools
 from clm.registry.tables import evidence, forecasts, pooled_bets, trials
 
 #: Exchanges revise what is fresh: older scores are not held against what they say today.
 REVISED_WITHIN = timedelta(days=7)
 #: A revision smaller than this is a rounding of the last digit, not another price.
 _REVISION = 1e-12
+#: Who joins what others have bet does so alone; on PostgreSQL by an advisory lock of this number.
+_JOINING = 0x636C6D30
 
 
 class SQLEvidenceBook:
@@ -116,24 +120,42 @@ class SQLEvidenceBook:
         every = [ledger for ledger in ledgers if ledger.rows]
         if not every:
             return
-        moved = EvidenceMoved(f"another process bet for {every[0].key.model_type} of {self.series} first")
         try:
             with self._database.writing() as connection:
                 for ledger in every:
-                    newest = connection.execute(
-                        sa.select(sa.func.max(evidence.c.open_time)).where(self._ledger(ledger.key))
-                    ).scalar()
-                    if newest != ledger.after:
-                        raise moved
-                    _keep_pools(connection, ledger.rows)
-                    values = [self._evidence_values(row) for row in ledger.rows]
-                    connection.execute(evidence.insert(), values)
+                    self._append(connection, ledger)
         except IntegrityError as exc:
-            raise moved from exc
+            raise self._moved(every[0].key) from exc
+
+    def append_joining(
+        self,
+        key: LedgerKey,
+        rows: Callable[[Mapping[datetime, Stood]], Sequence[EvidenceRow]],
+        since: datetime,
+        after: datetime | None,
+    ) -> None:
+        try:
+            with self._database.writing() as connection:
+                alone(connection, _JOINING)
+                stood = standing_pools(connection, self.series, key, since)
+                self._append(connection, Appended(key, rows(stood), after))
+        except IntegrityError as exc:
+            raise self._moved(key) from exc
+
+    def _append(self, connection: sa.Connection, ledger: Appended) -> None:
+        newest = sa.select(sa.func.max(evidence.c.open_time)).where(self._ledger(ledger.key))
+        if connection.execute(newest).scalar() != ledger.after:
+            raise self._moved(ledger.key)
+        if ledger.rows:
+            keep_pools(connection, ledger.rows)
+            connection.execute(evidence.insert(), [self._evidence_values(row) for row in ledger.rows])
+
+    def _moved(self, key: LedgerKey) -> EvidenceMoved:
+        return EvidenceMoved(f"another process bet for {key.model_type} of {self.series} first")
 
     def evidence(self, key: LedgerKey, *, until: datetime | None = None) -> list[EvidenceRow]:
         pools = evidence.outerjoin(pooled_bets, evidence.c.pool_sha256 == pooled_bets.c.sha256)
-        query = sa.select(evidence, pooled_bets.c.members_json).select_from(pools)
+        query = sa.select(evidence, *POOL_COLUMNS).select_from(pools)
         query = query.where(self._ledger(key)).order_by(evidence.c.open_time)
         if until is not None:
             query = query.where(evidence.c.open_time <= until)
@@ -164,21 +186,6 @@ class SQLEvidenceBook:
             recipe_id=recipe_id,
         )  # fmt: skip
         return self.newest_evidence(key)
-
-    def gains(
-        self, model_type: str, recipe_id: str, since: datetime, of: Sequence[Series]
-    ) -> Mapping[Series, Mapping[datetime, tuple[float, float]]]:
-        found: dict[str, dict[datetime, tuple[float, float]]] = {series.symbol: {} for series in of}
-        columns = (evidence.c.symbol, evidence.c.open_time, evidence.c.gain, evidence.c.bound)
-        query = sa.select(*columns).where(
-            evidence.c.model_type == str(model_type), evidence.c.symbol.in_(found),
-            evidence.c.interval == self.series.interval, evidence.c.kind == str(Kind.CHALLENGE),
-            evidence.c.recipe_id == recipe_id, evidence.c.open_time >= since,
-        )  # fmt: skip
-        with self._database.reading() as connection:
-            for symbol, time, gain, bound in connection.execute(query.order_by(evidence.c.id)):
-                found[symbol][time] = (gain, bound)
-        return {series: found[series.symbol] for series in of}
 
     def ledgers(self, model_type: str, champion_version: str, reign: datetime) -> list[LedgerKey]:
         query = (
@@ -260,17 +267,6 @@ def _to_score(row: sa.Row[Any], outcomes: Mapping[datetime, float]) -> bool:
     return bool(abs(outcome - (row.actual if row.revised is None else row.revised)) > _REVISION)
 
 
-def insert_new(connection: sa.Connection, table: sa.Table) -> sa.Insert:
-    """INSERT that leaves rows alone that are there already."""
-    if connection.dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-
-        return insert_postgresql(table).on_conflict_do_nothing()
-    from sqlalchemy.dialects.sqlite import insert as insert_sqlite
-
-    return insert_sqlite(table).on_conflict_do_nothing()
-
-
 def _forecast(row: sa.Row[Any]) -> Forecast:
     return Forecast(
         model_type=row.model_type, version=row.version, open_time=row.open_time, source=Source(row.source),
@@ -285,27 +281,8 @@ def _evidence_row(row: sa.Row[Any], key: LedgerKey) -> EvidenceRow:
         key=key, challenger_version=row.challenger_version, open_time=row.open_time,
         source=Source(row.source), actual=row.actual, champion_forecast=row.champion_forecast,
         challenger_forecast=row.challenger_forecast, variance=row.variance, gain=row.gain, bound=row.bound,
-        pool=_pool(row), log_e=row.log_e, state=Evidence.from_json(row.state_json),
+        pool=pool_of(row), log_e=row.log_e, state=Evidence.from_json(row.state_json),
     )  # fmt: skip
-
-
-def _pool(row: sa.Row[Any]) -> PooledBets | None:
-    if row.pool_sha256 is None:
-        return None
-    if row.members_json is None:
-        raise BadData(f"clm_pooled_bets has no {row.pool_sha256[:12]}, which a bet on {row.open_time} names")
-    return PooledBets({symbol: (bet[0], bet[1]) for symbol, bet in row.members_json.items()})
-
-
-def _keep_pools(connection: sa.Connection, rows: Sequence[EvidenceRow]) -> None:
-    """What series have bet together is stored once, and named by each of them."""
-    pools = {row.pool.sha256: row.pool for row in rows if row.pool}
-    known = sa.select(pooled_bets.c.sha256).where(pooled_bets.c.sha256.in_(pools))
-    for sha256 in connection.execute(known).scalars() if pools else ():
-        del pools[sha256]
-    if pools:
-        new = [{"sha256": sha256, "members_json": dict(pool.members)} for sha256, pool in pools.items()]
-        connection.execute(insert_new(connection, pooled_bets), new)
 
 
 def _trial(row: sa.Row[Any]) -> Trial:

@@ -97,6 +97,23 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
+def alone(connection: sa.Connection, number: int) -> None:
+    """Nobody else with this number gets past here before the transaction ends; SQLite's writer is alone."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+
+
+def insert_new(connection: sa.Connection, table: sa.Table) -> sa.Insert:
+    """INSERT that leaves rows alone that are there already."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+
+        return insert_postgresql(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+
+    return insert_sqlite(table).on_conflict_do_nothing()
+
+
 @contextmanager
 def translated(engine: sa.Engine) -> Iterator[None]:
     """Inside, the database's errors become ours, all but IntegrityError."""

@@ -13,8 +13,8 @@ from clm.core.domain import Series
 from clm.core.errors import ExperimentNotFound, ExperimentOpen
 from clm.core.experiments import Arm, Experiment, State
 from clm.core.wire import jsonable
-from clm.registry.book import insert_new
 from clm.registry.database import Database
+from clm.registry.engine import insert_new
 from clm.registry.tables import assignments, experiments
 
 _OPEN = experiments.c.state == str(State.OPEN)

@@ -7,11 +7,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from clm.core.errors import BadInput, DatabaseTooNew, DatabaseTooOld
-from clm.registry.engine import file_of, opened, reading, writing
+from clm.registry.engine import alone, file_of, opened, reading, writing
 
 #: The newest migration this CLM knows, and all of them; a test compares them with the folder.
-HEAD = "0007"
-KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+HEAD = "0008"
+KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 #: A name of our own, so that CLM may share a database with an application that uses Alembic too.
 VERSION_TABLE = "clm_schema_version"
 #: Where a downgrade can lead: a revision, or to no tables at all.
@@ -37,7 +37,7 @@ def downgrade(db_url: str, revision: str) -> str:
     if revision not in (BASE, *KNOWN):
         raise BadInput("revision", revision, allowed)
     with opened(db_url) as engine, writing(engine) as connection:
-        _lock(connection)
+        alone(connection, _ADVISORY_LOCK)
         found = _known_revision(connection)
         if revision != BASE and (found is None or found < revision):
             raise BadInput("revision", revision, allowed)
@@ -64,7 +64,7 @@ def ensure_schema(engine: sa.Engine) -> None:
         if _known_revision(connection) == HEAD:
             return
     with writing(engine) as connection:
-        _lock(connection)
+        alone(connection, _ADVISORY_LOCK)
         # Whoever waited for the lock looks again: another process may have done it meanwhile.
         if _known_revision(connection) != HEAD:
             _run(connection, HEAD)
@@ -108,12 +108,6 @@ def _known_revision(connection: sa.Connection) -> str | None:
 
 def _named(connection: sa.Connection) -> str:
     return connection.engine.url.render_as_string(hide_password=True)
-
-
-def _lock(connection: sa.Connection) -> None:
-    """One migration at a time; on SQLite a writer is alone anyhow."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
 
 
 def _run(connection: sa.Connection, revision: str) -> None:

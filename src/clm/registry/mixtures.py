@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from clm.core.domain import Series
 from clm.core.ensembles import Mixture
-from clm.registry.book import insert_new
 from clm.registry.database import Database
+from clm.registry.engine import insert_new
 from clm.registry.tables import ensembles
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from clm.core.alert import Parcel
 from clm.registry.alerts import stored
 from clm.registry.database import Database
+from clm.registry.engine import alone
 from clm.registry.tables import alerts
 
 _HOUR = timedelta(hours=1)
@@ -39,8 +40,7 @@ class SQLOutbox:
             if connection.execute(sa.select(alerts.c.id).where(due).limit(1)).first() is None:
                 return None
         with self._database.writing(fenced=False) as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            alone(connection, _ADVISORY_LOCK)
             now = self._database.now(connection)
             _give_up(connection, now)
             rows = connection.execute(

@@ -168,13 +168,18 @@ evidence = sa.Table(
     sa.Column("variance", sa.Double, nullable=False),
     sa.Column("gain", sa.Double, nullable=False),
     sa.Column("bound", sa.Double, nullable=False),
-    # Of clm_pooled_bets; null: bet alone.
+    # Of clm_pooled_bets; null: nothing is pooled.
     sa.Column("pool_sha256", sa.String(64)),
     sa.Column("log_e", sa.Double, nullable=False),
     sa.Column("state_json", sa.JSON, nullable=False),
     sa.UniqueConstraint(
         "model_type", "symbol", "interval", "kind", "champion_version", "reign", "recipe_id", "open_time",
         name="uq_clm_evidence",
+    ),
+    sa.Index(
+        "ix_clm_evidence_pooled", "model_type", "interval", "kind", "recipe_id", "open_time",
+        sqlite_where=sa.text("pool_sha256 IS NOT NULL"),
+        postgresql_where=sa.text("pool_sha256 IS NOT NULL"),
     ),
 )  # fmt: skip
 
@@ -184,6 +189,9 @@ pooled_bets = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("sha256", sa.String(64), nullable=False, unique=True),
     sa.Column("members_json", sa.JSON, nullable=False),
+    # Of a series that joined others: the sum of those before it, and its own former bet among them, if any.
+    sa.Column("before_json", sa.JSON(none_as_null=True)),
+    sa.Column("left_json", sa.JSON(none_as_null=True)),
 )
 
 trials = sa.Table(

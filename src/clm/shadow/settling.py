@@ -11,7 +11,7 @@ from clm.core.book import EvidenceRow, Forecast, Kind
 from clm.core.bookkeeper import Bookkeeper, Duel, own_gains
 from clm.core.domain import Decision, Outcome
 from clm.core.errors import ChampionChanged
-from clm.core.evidence import Evidence
+from clm.core.evidence import Bet, Evidence
 from clm.core.policy import Case, PromotionPolicy, Standing
 from clm.core.pooled_bets import PooledBets, pooled_by_candle
 from clm.core.reign import Reign, look
@@ -86,7 +86,12 @@ class Settling:
     def _open(self, duel: Duel, reign: Reign, pools: Pools) -> _Open:
         pairs = self._keeper.unsettled(duel)
         shared = pools.get(_pool_key(duel), {}) if self._keeper.pool else {}
-        rows = list(self._keeper.rows(duel, pairs, shared))
+        symbol = self._keeper.registry.series.symbol
+
+        def pooled(bet: Bet) -> PooledBets | None:
+            return shared[bet.time].with_own(symbol, bet) if bet.time in shared else None
+
+        rows = list(self._keeper.rows(duel, pairs, pooled))
         standing = None
         if duel.key.kind is Kind.CHALLENGE:
             parity = self._parity.get(duel.challenger.version)
