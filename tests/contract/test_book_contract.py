@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from clm.core.book import Appended, EvidenceRow, Kind, LedgerKey, Trial
+from clm.core.book import Appended, EvidenceRow, Kind, LedgerKey, Source, Trial
 from clm.core.errors import EvidenceMoved
+from clm.core.paired import Paired
 from clm.core.pooled_bets import Stood, joining
 from clm.core.stores import EvidenceBook
 from clm.registry.sql import SQLModelRegistry
@@ -66,6 +67,30 @@ def test_forecasts_come_back_to_the_last_bit_oldest_first(book: EvidenceBook) ->
     assert book.forecasts(RIDGE, "v1", since=T0 + 2 * HOUR) == [made[0]]
     assert book.forecast_times(RIDGE, "v1", T0 + HOUR) == [T0 + HOUR, T0 + 2 * HOUR]
     assert book.newest_forecast(RIDGE, "v1") == T0 + 2 * HOUR
+
+
+def test_two_versions_are_paired_where_both_forecast_in_time_and_the_outcome_is_known(
+    book: EvidenceBook,
+) -> None:
+    ours = [forecast(hour, 0.001 * hour) for hour in range(8)]
+    theirs = [forecast(hour, -0.001 * hour, "v2") for hour in range(2, 9)]
+    ours[5], theirs[2] = replace(ours[5], source=Source.LATE), replace(theirs[2], source=Source.LATE)
+    theirs[1] = replace(theirs[1], source=Source.HOLDOUT)
+    book.record_forecasts([*ours, *theirs])
+    assert len(book.paired(RIDGE, "v1", "v2", T0)) == 0
+    book.score(RIDGE, {T0 + hour * HOUR: 0.1 * hour for hour in range(7)}, T0 + 9 * HOUR)
+
+    for since, hours in ((T0, (2, 3, 6)), (T0 + 3 * HOUR, (3, 6))):
+        paired = book.paired(RIDGE, "v1", "v2", since)
+
+        assert paired.times == tuple(T0 + hour * HOUR for hour in hours)
+        assert paired.actual.tolist() == [0.1 * hour for hour in hours]
+        assert paired.champion.tolist() == [0.001 * hour for hour in hours]
+        assert paired.challenger.tolist() == [-0.001 * hour for hour in hours]
+        assert paired.shadow.tolist() == [hour != 3 for hour in hours]
+        again = Paired.of(book.forecasts(RIDGE, "v1", since=since), book.forecasts(RIDGE, "v2"))
+        assert again.variance.tolist() == paired.variance.tolist()
+        assert again.times == paired.times
 
 
 def test_the_first_forecast_of_a_candle_stands(book: EvidenceBook) -> None:

@@ -24,6 +24,7 @@ from clm.core.domain import (
 )
 from clm.core.errors import ChampionChanged, EvidenceMoved, InsufficientData, InvalidCandles, VersionNotFound
 from clm.core.evidence import Evidence
+from clm.core.paired import Paired
 from clm.core.pooled_bets import PooledBets, Stood
 from clm.core.protocols import TrainedModel
 
@@ -282,6 +283,10 @@ class DictBook:
             if (m, v) == (str(model_type), version) and (since is None or t >= since)
         ]  # fmt: skip
         return sorted(found, key=lambda f: f.open_time)
+
+    def paired(self, model_type: str, champion: str, challenger: str, since: datetime) -> Paired:
+        own = self.forecasts(model_type, champion, since=since)
+        return Paired.of(own, self.forecasts(model_type, challenger))
 
     def newest_forecast(self, model_type: str, version: str) -> datetime | None:
         return max((f.open_time for f in self.forecasts(model_type, version)), default=None)

@@ -112,9 +112,13 @@ class Bookkeeper:
 
         Earlier ones stored under its name were made by the fit it was judged by as a candidate.
         """
-        own = champion.train_end + self.rule.purge - self.registry.series.step
+        own = self._first_of(champion)
         first = own if since is None else max(own, since)
         return self.registry.book.forecasts(champion.model_type, champion.version, since=first)
+
+    def _first_of(self, champion: ModelArtifact) -> datetime:
+        """The first candle that is out-of-sample for it."""
+        return champion.train_end + self.rule.purge - self.registry.series.step
 
     def reached(self, model_type: str, version: str, since: datetime) -> datetime:
         """The candle up to which a version has forecast every one opened after `since`.
@@ -183,6 +187,7 @@ class Bookkeeper:
                     self.registry.book.append_joining(duel.key, joined, pairs[0][1].open_time, after)
                 else:
                     self.append(duel, list(self.rows(duel, pairs, lambda _: None)), after)
+                break
             except EvidenceMoved:
                 # The live shadow was at it; what it has stored is where this goes on.
                 if attempt == _ATTEMPTS - 1:
@@ -191,11 +196,9 @@ class Bookkeeper:
 
     def own(self, duel: Duel) -> Paired:
         """All candles this version and the champion both forecast."""
-        book = self.registry.book
-        return Paired.of(
-            self.champion_forecasts(duel.champion),
-            book.forecasts(duel.challenger.model_type, duel.challenger.version),
-        )
+        champion, challenger = duel.champion, duel.challenger
+        since = self._first_of(champion)
+        return self.registry.book.paired(challenger.model_type, champion.version, challenger.version, since)
 
     def standing(
         self, duel: Duel, reign: Reign, policy: PromotionPolicy, as_of: datetime, parity: float | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from clm.core.book import Appended, EvidenceRow, Forecast, LedgerKey, Trial
 from clm.core.domain import Series
@@ -12,6 +12,10 @@ from clm.core.evidence import Evidence
 from clm.core.experiments import Experiment
 from clm.core.pooled_bets import Stood
 from clm.core.runs import Fence, Run, RunKind, RunRequest, RunState
+
+if TYPE_CHECKING:
+    # It scores, with models: whose protocols name these stores.
+    from clm.core.paired import Paired
 
 
 @runtime_checkable
@@ -24,6 +28,10 @@ class EvidenceBook(Protocol):
 
     def forecasts(self, model_type: str, version: str, *, since: datetime | None = None) -> list[Forecast]:
         """A version's forecasts of candles opened at or after `since`, oldest first."""
+        ...
+
+    def paired(self, model_type: str, champion: str, challenger: str, since: datetime) -> Paired:
+        """The candles opened at or after `since` that both versions forecast, as `Paired.of` has them."""
         ...
 
     def newest_forecast(self, model_type: str, version: str) -> datetime | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
@@ -13,6 +14,7 @@ from clm.core.book import Appended, EvidenceRow, Forecast, Kind, LedgerKey, Sour
 from clm.core.domain import Series
 from clm.core.errors import EvidenceMoved
 from clm.core.evidence import Evidence
+from clm.core.paired import Paired
 from clm.core.pooled_bets import Stood
 from clm.core.wire import jsonable
 from clm.registry.database import Database
@@ -58,6 +60,28 @@ class SQLEvidenceBook:
             query = query.where(forecasts.c.open_time >= since)
         with self._database.reading() as connection:
             return [_forecast(row) for row in connection.execute(query.order_by(forecasts.c.open_time))]
+
+    def paired(self, model_type: str, champion: str, challenger: str, since: datetime) -> Paired:
+        own, other = forecasts.alias(), forecasts.alias()
+        columns = (
+            other.c.open_time, other.c.actual, own.c.forecast, other.c.forecast, other.c.variance,
+            other.c.source != str(Source.HOLDOUT),
+        )  # fmt: skip
+        query = sa.select(*columns).where(
+            self._mine(own, model_type), own.c.version == champion, own.c.open_time >= since,
+            self._mine(other, model_type), other.c.version == challenger,
+            other.c.open_time == own.c.open_time,
+            *(f.c.actual.is_not(None) for f in (own, other)),
+            *(f.c.source != str(Source.LATE) for f in (own, other)),
+        )  # fmt: skip
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(other.c.open_time)).all()
+        times, actual, ours, theirs, variance, shadow = zip(*rows, strict=True) if rows else [()] * 6
+        return Paired(
+            tuple(times), np.array(actual, dtype=np.float64), np.array(ours, dtype=np.float64),
+            np.array(theirs, dtype=np.float64), np.array(variance, dtype=np.float64),
+            np.array(shadow, dtype=np.bool_),
+        )  # fmt: skip
 
     def newest_forecast(self, model_type: str, version: str) -> datetime | None:
         query = sa.select(sa.func.max(forecasts.c.open_time)).where(
@@ -235,7 +259,7 @@ class SQLEvidenceBook:
             "interval": self.series.interval,
         }
 
-    def _mine(self, table: sa.Table, model_type: str | None = None) -> sa.ColumnElement[bool]:
+    def _mine(self, table: sa.FromClause, model_type: str | None = None) -> sa.ColumnElement[bool]:
         mine = sa.and_(table.c.symbol == self.series.symbol, table.c.interval == self.series.interval)
         return mine if model_type is None else sa.and_(mine, table.c.model_type == str(model_type))
 
