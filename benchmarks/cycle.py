@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,7 +60,7 @@ def _cycle(preset: str) -> list[Result]:
                 noted = watch.total()
                 watch.add(_REST, taken[0] - noted[0], taken[1] - noted[1])
                 cycles.append({**watch.taken, "": taken})
-                fits.append(_bare_fits(application, preset))
+                fits.append(bare_fits(application, application.series[0], preset, NOW))
     (wall, cpu), (bare_wall, bare_cpu) = (
         (min(each[0] for each in many), min(each[1] for each in many))
         for many in ([each[""] for each in cycles], fits)
@@ -84,15 +85,15 @@ def _complete(manager: ContinuousLearningManager) -> None:
         raise SystemExit(str(report.failed_models))
 
 
-def _bare_fits(application: Application, preset: str) -> tuple[float, float]:
+def bare_fits(application: Application, series: Series, preset: str, now: datetime) -> tuple[float, float]:
     """Seconds and CPU seconds, per model: before the holdout, the same shuffled, once more."""
-    manager = application.manager()
-    timeline = manager.timeline_rule.at(NOW, manager.series.step)
-    warmup = (application.feature_engineer.warmup + 1) * manager.series.step
-    client = application.data_client(manager.series)
+    manager = application.manager(series)
+    timeline = manager.timeline_rule.at(now, series.step)
+    warmup = (application.feature_engineer.warmup + 1) * series.step
+    client = application.data_client(series)
     candles = client.load_training_data(timeline.fit.start - warmup, timeline.now)
     features = application.feature_engineer.transform(candles)
-    fit, refit = (window.rows(features, manager.series.step) for window in (timeline.fit, timeline.refit))
+    fit, refit = (window.rows(features, series.step) for window in (timeline.fit, timeline.refit))
     frames = (fit, shuffled_labels(fit, seed=len(fit)), refit)
     assert all(np.isfinite(frame[TARGET]).all() for frame in frames)
     every = [

@@ -2,26 +2,31 @@
 
 Both do the same work from stored candles in a fresh registry: cycles of two models with the `accurate`
 parameters. With `--dask` also on a cluster of as many workers on this machine, the documented two commands.
-Exit code 1 when the speed-up is less than the limit, the cluster is slower than its limit, or the models are
-not the same.
+With `--fits` against the bare fits it contains: those of some series, in as many processes side by side.
+Exit code 1 when the speed-up is less than the limit, the cluster or what is not fitting takes more than its
+limit, or the models are not the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cycle import bare_fits
 from benchmarks.rehearsal import NOW
 from clm.bootstrap import Application
+from clm.core.domain import Series
 from clm.core.runs import RunRequest
 from clm.exchange.clock import ExchangeClock
 from clm.exchange.server import ExchangeServer
@@ -31,7 +36,9 @@ from clm.jobs.pool import cores
 from clm.settings import Settings
 from clm.telemetry import set_up_logging
 
-_LEAST, _DASK = 1.85, 1.10
+_LEAST, _DASK, _OVERHEAD = 1.85, 1.10, 0.10
+#: Series whose bare fits are timed, for each process.
+_FITTED = 2
 
 
 #: They take a second or two to import what they need, which a cluster that stands does not.
@@ -53,6 +60,32 @@ def timed(settings: Settings) -> tuple[float, list[str | None]]:
         registries = [application.registry.for_series(series) for series in application.series]
         champions = [registry.get_active(m) for registry in registries for m in application.models]
         return seconds, [champion.artifact_sha256 for champion in champions if champion is not None]
+
+
+def fits(settings_json: str, series: Series) -> float:
+    """Seconds of the bare fits of one series, from stored candles."""
+    settings = Settings.model_validate_json(settings_json)
+    with Application(settings) as application:
+        return bare_fits(application, series, str(settings.training_preset))[0]
+
+
+def beside_fits(settings: Settings) -> int:
+    """What a run in the local pool takes besides fitting; the exit code."""
+    seconds, _ = timed(settings)
+    series = [Series(symbol, settings.interval) for symbol in settings.symbols[: _FITTED * cores()]]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(cores(), mp_context=context) as pool:
+        fitted = list(pool.map(fits, [settings.for_children()] * len(series), series))
+    whole = sum(fitted) / len(fitted) * len(settings.symbols)
+    overhead = seconds * cores() / whole - 1
+    print(
+        f"the run               {seconds:6.1f} s   {len(settings.symbols)} series × 2 models, {cores()} processes"
+    )
+    print(
+        f"its bare fits         {whole:6.1f} s   reckoned from {len(series)} series, {cores()} side by side"
+    )
+    print(f"all that is not them  {overhead:6.1%}     ≤ {_OVERHEAD:.0%}")
+    return int(overhead > _OVERHEAD)
 
 
 @contextmanager
@@ -85,6 +118,7 @@ def main() -> int:
     parser.add_argument("--series", type=int, default=8)
     parser.add_argument("--preset", default="accurate")
     parser.add_argument("--dask", action="store_true", help="beside the local pool only")
+    parser.add_argument("--fits", action="store_true", help="beside the bare fits only")
     given = parser.parse_args()
     set_up_logging("error")
     symbols = tuple(f"C{number:03d}USDT" for number in range(given.series))
@@ -96,7 +130,7 @@ def main() -> int:
         ExchangeServer(market, ExchangeClock(NOW, speed=0)) as ex,
         cluster(cores()) if given.dask else nullcontext("inline") as other,
     ):
-        for executor in (other, "local"):
+        for executor in ("local",) if given.fits else (other, "local"):
             own = Path(folder) / executor.partition(":")[0]
             own.mkdir()
             more: dict[str, Any] = {
@@ -105,7 +139,10 @@ def main() -> int:
                 "data_dir": Path(folder) / "data", "schedule": "off", "live_shadow": False,
                 "log_level": "error",
             }  # fmt: skip
-            seconds[own.name], made[own.name] = timed(Settings.load(**more))
+            settings = Settings.load(**more)
+            if given.fits:
+                return beside_fits(settings)
+            seconds[own.name], made[own.name] = timed(settings)
     same = all(hashes == made["local"] for hashes in made.values())
     told = "the same to the last bit" if same else "NOT the same"
     if given.dask:
