@@ -66,7 +66,7 @@ def fits(settings_json: str, series: Series) -> float:
     """Seconds of the bare fits of one series, from stored candles."""
     settings = Settings.model_validate_json(settings_json)
     with Application(settings) as application:
-        return bare_fits(application, series, str(settings.training_preset))[0]
+        return bare_fits(application, series, str(settings.training_preset), NOW)[0]
 
 
 def beside_fits(settings: Settings) -> int:
@@ -78,12 +78,9 @@ def beside_fits(settings: Settings) -> int:
         fitted = list(pool.map(fits, [settings.for_children()] * len(series), series))
     whole = sum(fitted) / len(fitted) * len(settings.symbols)
     overhead = seconds * cores() / whole - 1
-    print(
-        f"the run               {seconds:6.1f} s   {len(settings.symbols)} series × 2 models, {cores()} processes"
-    )
-    print(
-        f"its bare fits         {whole:6.1f} s   reckoned from {len(series)} series, {cores()} side by side"
-    )
+    count = len(settings.symbols)
+    print(f"{count} series × 2 models   {seconds:6.1f} s   in {cores()} processes")
+    print(f"their bare fits       {whole:6.1f} s   reckoned from {len(series)} series, {cores()} at once")
     print(f"all that is not them  {overhead:6.1%}     ≤ {_OVERHEAD:.0%}")
     return int(overhead > _OVERHEAD)
 
