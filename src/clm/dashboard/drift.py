@@ -1,0 +1,185 @@
+"""Drift: how far features and volatility are from where a model was trained, day by day, and what that set off."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+from fastapi import Request
+from nicegui import ui
+
+from clm.dashboard.desk import Refused, Session
+from clm.dashboard.frame import apology, chart, empty, frame, table
+from clm.dashboard.place import Place, chosen
+from clm.dashboard.plots import in_time, legend, limits, line
+from clm.dashboard.words import when
+
+_DAYS = {60: "60 days", 30: "30 days", 180: "180 days", 365: "a year"}
+#: Features in the pictures; the table lists more.
+_LINES, _TOP = 6, 12
+_TRIALS, _ROWS = 100, 10
+#: How the reasons of drift triggers begin.
+_DRIFTED = ("Feature drift", "Regime shift", "Performance decay")
+
+
+async def drift(session: Session, request: Request) -> None:
+    """One model of a series; asked for once, since it may take some seconds."""
+    with frame(session, "/drift"):
+        place = await chosen(session, request, "/drift", days=_DAYS)
+        wait = ui.label("Working it out from the candles: the first look at a new candle takes some seconds.")
+        wait.classes("clm-soft")
+        try:
+            found, triggers, trials = await _read(session, place)
+        except Refused as error:
+            return (
+                empty(f"{_said(error)}.", "Start a retraining", "/retrain")
+                if error.status == 404
+                else apology(error)
+            )
+        finally:
+            wait.delete()
+        _draw(found, triggers.get(place.model), trials)
+    return None
+
+
+async def _read(session: Session, place: Place) -> Any:
+    return await asyncio.gather(
+        session.get(f"/api/clm/drift/{place.model}", days=place.days, top=_TOP, **place.series),
+        session.get("/api/clm/triggers", **place.series),
+        session.get("/api/clm/trials", model=place.model, limit=_TRIALS, **place.series),
+    )  # fmt: skip
+
+
+def _said(error: Refused) -> str:
+    said = str(error)
+    return said[:1].upper() + said[1:]
+
+
+def _draw(found: dict[str, Any], trigger: str | None, trials: list[dict[str, Any]]) -> None:
+    now = datetime.fromisoformat(found["now"])
+    with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
+        ui.html("<h2>Now</h2>", sanitize=False)
+        drifted = trigger is not None and trigger.startswith(_DRIFTED)
+        if drifted:
+            ui.label(f"{trigger}.").classes("clm-warn font-semibold")
+        elif found["ready"]:
+            ui.label("No drift: the triggers see none.").classes("clm-good font-semibold")
+        else:
+            said = f"Too early to tell: drift is looked for {found['block_days']} days after the training data end."
+            ui.label(said).classes("clm-soft font-semibold")
+        if trigger is not None and not drifted:
+            ui.label(f"Due for another reason: {trigger}.")
+        ui.label(
+            f"Held against what {found['version']} was trained on, {found['train_start'][:10]} to "
+            f"{when(found['train_end'], now=now)}. Each day stands for the {found['block_days']} before it."
+        ).classes("clm-soft text-sm")
+    _shares(found)
+    _features(found)
+    _regime(found)
+    _set_off(trials)
+
+
+def _times(found: dict[str, Any]) -> list[str]:
+    return [moment["at"] for moment in found["moments"]]
+
+
+def _marks(found: dict[str, Any]) -> dict[str, str]:
+    """Where training ends, if that is in the picture."""
+    return {"training ends": found["train_end"]} if found["train_end"] > _times(found)[0] else {}
+
+
+def _shares(found: dict[str, Any]) -> None:
+    most = found["share_threshold"] * 100
+    with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
+        ui.html("<h2>Features that moved</h2>", sanitize=False)
+        ui.label(
+            f"Share of {found['features']} features beyond what 95 % of training blocks keep to. It is drift above "
+            f"{most:.0f} %, more than in any training block."
+        ).classes("clm-soft text-sm")
+        points = [(moment["at"], moment["share_moved"] * 100) for moment in found["moments"]]
+        marked = limits({f"drift above {most:.0f} %": most}, _marks(found))
+        shown = line("features moved", points, areaStyle={"opacity": 0.12}, **marked)
+        options = in_time("% of features", series=[shown])
+        options["yAxis"]["max"] = max(5.0, *(share for _, share in points), most) * 1.15
+        options["yAxis"]["axisLabel"]["formatter"] = "{value}"
+        options["yAxis"]["axisLabel"]["showMaxLabel"] = False
+        chart(
+            options,
+            f"Share of features that moved: {points[-1][1]:.0f} % now, drift above {most:.0f} %",
+            "15rem",
+        )
+
+
+def _features(found: dict[str, Any]) -> None:
+    leading = found["leading"]
+    with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
+        ui.html("<h2>Which features lead</h2>", sanitize=False)
+        names = ", ".join(one["feature"] for one in leading[:_LINES])
+        ui.label(
+            "Population stability index (PSI): above 0.25 is customarily called large. It names features; what "
+            "triggers is their share above."
+        ).classes("clm-soft text-sm")
+        _lines(found, "psi", "PSI", {"0.25": 0.25}, f"PSI of the leading features: {names}")
+        ui.label(
+            "Kolmogorov–Smirnov distance (KS) over the feature's own limit: above 1 it has moved."
+        ).classes("clm-soft text-sm")
+        _lines(
+            found,
+            "ks",
+            "KS over limit",
+            {"moved": 1.0},
+            f"KS over its limit of the leading features: {names}",
+        )
+        rows = [
+            (one["feature"], one["family"], f"{one['psi'][-1]:.2f}", f"{one['ks'][-1]:.2f}", f"{one['ks_limit']:.2f}",
+             "moved" if one["moved"] else "usual")
+            for one in leading
+        ]  # fmt: skip
+        table(("Feature", "Family", "PSI", "KS", "Its limit", "Is"), rows, "Leading features")
+
+
+def _lines(found: dict[str, Any], what: str, name: str, levels: dict[str, float], told: str) -> None:
+    at = _times(found)
+    series = []
+    for one in found["leading"][:_LINES]:
+        over = one["ks_limit"] if what == "ks" and one["ks_limit"] > 0 else 1.0
+        values = [round(value / over, 4) for value in one[what]]
+        series.append(line(one["feature"], list(zip(at, values, strict=True))))
+    if series:
+        series[0] |= limits(levels, _marks(found))
+    grid = {"left": 12, "right": 20, "top": 44, "bottom": 34, "containLabel": True}
+    chart(in_time(name, series=series, legend=legend(), grid=grid), told, "18rem")
+
+
+def _regime(found: dict[str, Any]) -> None:
+    usual = found["regime"]
+    if usual is None:
+        return
+    with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
+        ui.html("<h2>Volatility</h2>", sanitize=False)
+        ui.label(
+            f"Mean absolute return of {found['block_days']} days over that of the {usual['before_days']:.0f} before. "
+            f"Outside {usual['low']:.2f} to {usual['high']:.2f}, where training kept, the regime has shifted."
+        ).classes("clm-soft text-sm")
+        points = [(moment["at"], moment["regime_ratio"]) for moment in found["moments"]]
+        marked = limits(
+            {f"high {usual['high']:.2f}": usual["high"], f"low {usual['low']:.2f}": usual["low"]},
+            _marks(found),
+        )
+        options = in_time("ratio", series=[line("volatility ratio", points, **marked)])
+        options["yAxis"]["max"] = round(max(usual["high"], *(value or 0 for _, value in points)) * 1.15, 2)
+        options["yAxis"]["axisLabel"]["showMaxLabel"] = False
+        now = points[-1][1]
+        told = f"Volatility ratio: {'not known' if now is None else f'{now:.2f}'} now, usual {usual['low']:.2f} to {usual['high']:.2f}"
+        chart(options, told, "15rem")
+
+
+def _set_off(trials: list[dict[str, Any]]) -> None:
+    ui.html("<h2>What it set off</h2>", sanitize=False)
+    found = [trial for trial in trials if (trial["trigger"] or "").startswith(_DRIFTED)]
+    if not found:
+        many = f"None of the last {len(trials)} trainings" if len(trials) > 1 else "No training"
+        return empty(f"{many} was begun because of drift. Why others were begun:", "Retrainings", "/retrain")
+    rows = [(when(trial["began_at"]), trial["trigger"], trial["outcome"]) for trial in found[:_ROWS]]
+    return table(("Began", "Because", "Came to"), rows, "Trainings begun because of drift")
