@@ -128,8 +128,9 @@ class Application(Cycles):
         late = 2 * series.step.total_seconds() + 60
         since = found.since
         return {
-            **jsonable(series), "step_seconds": series.step.total_seconds(), "kept": self.settings.cache_enabled, "now": now, "clock_note": note,
-            "behind_seconds": behind, "fresh": None if behind is None else behind <= late,
+            **jsonable(series), "step_seconds": series.step.total_seconds(),
+            "kept": self.settings.cache_enabled, "now": now, "clock_note": note, "behind_seconds": behind,
+            "fresh": None if behind is None else behind <= late,
             **jsonable(found),
             "revisions": self.registry.for_series(series).book.revised(since, _REVISIONS) if since else [],
             "weight": self.weight_used(),

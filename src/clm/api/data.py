@@ -54,9 +54,7 @@ class WeightView(BaseModel):
     used: int = Field(description="booked by every CLM of this user on this machine", examples=[212])
     budget: int = Field(description="what this service allows itself", examples=[5800])
     limit: int = Field(description="what the exchange allows an address", examples=[6000])
-    waits: float = Field(
-        description="seconds to hold still: the exchange counts more than we", examples=[0.0]
-    )
+    waits: float = Field(description="seconds to hold still, where the exchange counts more", examples=[0.0])
 
 
 class DataView(BaseModel):
@@ -97,7 +95,7 @@ def data(
     interval: Annotated[str | None, Query(examples=["1h"])] = None,
     days: Annotated[
         float,
-        Query(gt=0, le=36_500, description="back from the newest stored candle; 200,000 candles at most"),
+        Query(gt=0, le=36_500, description="up to the newest stored candle; 200,000 candles at most"),
     ] = 30,
 ) -> Any:
     """Stored candles, where some are missing or were revised, how fresh they are, and request weight used.

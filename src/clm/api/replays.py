@@ -74,7 +74,7 @@ class ScoresView(BaseModel):
     mean_age_days: Finite | None = Field(description="null for the ensemble", examples=[61.0])
     by_year: dict[str, YearView]
     curve: list[tuple[Day, Finite, Finite]] = Field(
-        description="a day each: date, cumulative gain over zero in units of mean zero loss, champion's age in days",
+        description="a day each: date, gain so far over zero, in mean losses of zero; champion's age, days",
         examples=[[["2024-01-01", 0.2, 12.0]]],
     )
 
@@ -86,11 +86,11 @@ class ReplayHead(BaseModel):
     state: Literal["ready", "unfinished", "damaged"] = Field(examples=["ready"])
     problem: str | None = Field(description="why there is nothing to show", examples=[None])
     written_at: str | None = Field(description="of the report", examples=["2025-01-02T10:00:00Z"])
-    start: str | None = Field(None, examples=["2023-01-01T00:00:00+00:00"])
-    end: str | None = Field(None, examples=["2025-01-01T00:00:00+00:00"])
-    policies: list[str] = Field(default_factory=list, examples=[["never", "evidence"]])
-    series: list[str] = Field(default_factory=list, examples=[["BTCUSDT 1h"]])
-    models: list[str] = Field(default_factory=list, examples=[["lightgbm"]])
+    start: str | None = Field(examples=["2023-01-01T00:00:00+00:00"])
+    end: str | None = Field(examples=["2025-01-01T00:00:00+00:00"])
+    policies: list[str] = Field(examples=[["never", "evidence"]])
+    series: list[str] = Field(examples=[["BTCUSDT 1h"]])
+    models: list[str] = Field(examples=[["lightgbm"]])
 
 
 class ReplayView(BaseModel):
@@ -157,9 +157,9 @@ def _head(folder: Path) -> ReplayHead | None:
         problem = (
             f"the replay {folder.name} has not come to its end: call `clm replay` again as before, it goes on"
         )
-        return ReplayHead(name=folder.name, state="unfinished", problem=problem, written_at=None)
+        return _without(folder, "unfinished", problem)
     except OSError as exc:
-        return _damaged(folder, _unreadable(folder, str(exc.strerror)), None)
+        return _without(folder, "damaged", str(_unreadable(folder, str(exc.strerror))))
     return _known_head(folder, stat.st_mtime_ns, stat.st_size)
 
 
@@ -170,7 +170,7 @@ def _known_head(folder: Path, changed: int, size: int) -> ReplayHead:
     try:
         report = _read(folder)
     except ReplayUnreadable as error:
-        return _damaged(folder, error, written)
+        return _without(folder, "damaged", str(error), written)
     return ReplayHead(
         name=folder.name, state="ready", problem=None, written_at=written, start=report.start, end=report.end,
         policies=list(dict.fromkeys(one.policy for one in report.scores)),
@@ -201,5 +201,11 @@ def _unreadable(folder: Path, why: str) -> ReplayUnreadable:
     return ReplayUnreadable(f"the report of {folder.name} is damaged: {why}; run the replay again")
 
 
-def _damaged(folder: Path, error: ReplayUnreadable, written: str | None) -> ReplayHead:
-    return ReplayHead(name=folder.name, state="damaged", problem=str(error), written_at=written)
+def _without(
+    folder: Path, state: Literal["unfinished", "damaged"], problem: str, written: str | None = None
+) -> ReplayHead:
+    """Of a replay that has no report to show."""
+    return ReplayHead(
+        name=folder.name, state=state, problem=problem, written_at=written, start=None, end=None, policies=[],
+        series=[], models=[],
+    )  # fmt: skip

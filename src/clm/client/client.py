@@ -295,7 +295,7 @@ class Client:
         days: int | None = None,
         top: int | None = None,
     ) -> Json:
-        """Features and volatility against the training window, day by day. Raises NotFound (never trained)."""
+        """Features and volatility against the training window, by day. Raises NotFound (never trained)."""
         query = {"symbol": symbol, "interval": interval, "days": days, "top": top}
         return mapping(self._link.get("drift", model_type, **query))
 

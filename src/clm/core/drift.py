@@ -118,8 +118,8 @@ def feature_drift(window: Window) -> str | None:
         return None
     most = int(np.argmax(stability[:, 0]))
     return (
-        f"Feature drift: {int(drifted.sum())} of {len(usual.names)} features moved, more than in any training "
-        f"block ({usual.worst_block:.0%}); most {usual.names[most]}, population stability index "
+        f"Feature drift: {int(drifted.sum())} of {len(usual.names)} features moved, more than in any "
+        f"training block ({usual.worst_block:.0%}); most {usual.names[most]}, population stability index "
         f"{stability[most, 0]:.2f}"
     )
 
@@ -128,8 +128,8 @@ def feature_drift(window: Window) -> str | None:
 class Regime:
     """How volatile the last `RECENT` were, over what came before them.
 
-    ratio: by the candle it was known at, UTC. low, high: what 99.9 % of the training window's candles kept to.
-    before: what it is compared with.
+    ratio: by the candle it was known at, UTC. low, high: what 99.9 % of the training window's candles kept
+    to. before: what it is compared with.
     """
 
     ratio: pd.Series[float]
@@ -169,8 +169,8 @@ def regime_shift(window: Window) -> str | None:
     if found is None or found.low <= found.ratio.iloc[-1] <= found.high:
         return None
     return (
-        f"Regime shift: returns of the last {RECENT.days} days are {found.ratio.iloc[-1]:.2f} × as large as in "
-        f"the {found.before / timedelta(days=1):.0f} days before; in training that was "
+        f"Regime shift: returns of the last {RECENT.days} days are {found.ratio.iloc[-1]:.2f} × as large as "
+        f"in the {found.before / timedelta(days=1):.0f} days before; in training that was "
         f"{found.low:.2f} to {found.high:.2f} ×"
     )
 
@@ -231,7 +231,7 @@ def _gain_over_zero(forecast: FloatArray, actual: FloatArray, variance: FloatArr
 
 
 def _shares(values: Array, edges: Array, size: int, stride: int) -> Array:
-    """Of blocks of `size` values, one every `stride` up to the last, the share in each bin: (blocks, bins)."""
+    """Of blocks of `size` values, one every `stride` to the last, the share in each bin: (blocks, bins)."""
     bins, chunks = len(edges) + 1, len(values) // stride
     placed = np.searchsorted(edges, values[len(values) - chunks * stride :], side="right")
     placed += bins * np.repeat(np.arange(chunks), stride)

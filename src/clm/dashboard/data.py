@@ -59,15 +59,16 @@ def _freshness(found: dict[str, Any]) -> None:
             )
             if not found["fresh"]:
                 ui.label(
-                    "That is more than two candles. They are fetched by retrainings, and at each candle close where "
-                    "CLM_LIVE_SHADOW is true."
+                    "That is more than two candles. They are fetched by retrainings, and as they close "
+                    "where CLM_LIVE_SHADOW is true."
                 ).classes("clm-soft text-sm")
         _weight(found["weight"])
 
 
 def _weight(weight: dict[str, Any]) -> None:
     used, limit = weight["used"], weight["limit"]
-    said = f"Request weight of the last minute: {used:,} of {limit:,}; this service stops at {weight['budget']:,}."
+    stops = f"this service stops at {weight['budget']:,}"
+    said = f"Request weight of the last minute: {used:,} of {limit:,}; {stops}."
     ui.label(said).classes("text-sm")
     share = min(1.0, used / limit)
     bar = ui.linear_progress(share, show_value=False, size="8px").classes("max-w-md")
@@ -91,8 +92,9 @@ def _candles(found: dict[str, Any]) -> None:
         )
         low, high = min(b["low"] for b in bars), max(b["high"] for b in bars)
         told = (
-            f"Candles from {first['open_time'][:10]} to {last['open_time'][:10]}: lowest {low:,.6g}, highest {high:,.6g}, "
-            f"last close {last['close']:,.6g}; {found['gaps']} gaps, {len(found['revisions'])} revised candles"
+            f"Candles from {first['open_time'][:10]} to {last['open_time'][:10]}: lowest {low:,.6g}, highest "
+            f"{high:,.6g}, last close {last['close']:,.6g}; {found['gaps']} gaps, {len(found['revisions'])} "
+            "revised candles"
         )
         chart(_picture(found), told, "24rem")
 
@@ -115,7 +117,10 @@ def _picture(found: dict[str, Any]) -> dict[str, Any]:
         "price",
         grid={"left": 12, "right": 20, "top": 44, "bottom": 62, "containLabel": True},
         yAxis=value_axis("price", scale=True),
-        dataZoom=[{"type": "inside", "zoomOnMouseWheel": "ctrl"}, {"type": "slider", "height": 22, "bottom": 12}],
+        dataZoom=[
+            {"type": "inside", "zoomOnMouseWheel": "ctrl"},
+            {"type": "slider", "height": 22, "bottom": 12},
+        ],
         series=[
             {
                 "type": "candlestick", "name": "candles", "large": False, "barMaxWidth": 14,
@@ -154,7 +159,7 @@ def _gaps(found: dict[str, Any]) -> None:
     )
     rows = [
         (f"{hole['first'][:16].replace('T', ' ')} UTC", f"{hole['candles']:,}",
-         "the exchange has none" if hole["fetched"] else "never asked for; the next retraining that needs it will")
+         "the exchange has none" if hole["fetched"] else "never asked for, since nothing needed it yet")
         for hole in holes
     ]  # fmt: skip
     return table(("First missing", "Candles", "Why"), rows, "Gaps")
@@ -166,7 +171,8 @@ def _revisions(found: dict[str, Any]) -> None:
         return empty("None: no candle that a forecast was scored by has changed since.")
     listed = found["revisions"][:_ROWS]
     rows = [
-        (f"{_later(one['open_time'], found['step_seconds'])[:16].replace('T', ' ')} UTC", f"{one['before'] * 1e4:+.2f} bp",
+        (f"{_later(one['open_time'], found['step_seconds'])[:16].replace('T', ' ')} UTC",
+         f"{one['before'] * 1e4:+.2f} bp",
          f"{one['after'] * 1e4:+.2f} bp", f"{(one['after'] - one['before']) * 1e4:+.2f} bp")
         for one in listed
     ]  # fmt: skip

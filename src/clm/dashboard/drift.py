@@ -1,4 +1,4 @@
-"""Drift: how far features and volatility are from where a model was trained, day by day, and what that set off."""
+"""Drift: how far features and volatility are from where a model was trained, and what that set off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nicegui import ui
 from clm.dashboard.desk import Refused, Session
 from clm.dashboard.frame import apology, chart, empty, frame, table
 from clm.dashboard.place import Place, chosen
-from clm.dashboard.plots import in_time, legend, limits, line
+from clm.dashboard.plots import in_time, limits, line, with_legend
 from clm.dashboard.words import when
 
 _DAYS = {60: "60 days", 30: "30 days", 180: "180 days", 365: "a year"}
@@ -32,11 +32,10 @@ async def drift(session: Session, request: Request) -> None:
         try:
             found, triggers, trials = await _read(session, place)
         except Refused as error:
-            return (
-                empty(f"{_said(error)}.", "Start a retraining", "/retrain")
-                if error.status == 404
-                else apology(error)
-            )
+            if error.status != 404:
+                return apology(error)
+            said = "Nothing was trained here yet, so nothing can have drifted."
+            return empty(said, "Start a retraining", "/retrain")
         finally:
             wait.delete()
         _draw(found, triggers.get(place.model), trials)
@@ -51,11 +50,6 @@ async def _read(session: Session, place: Place) -> Any:
     )  # fmt: skip
 
 
-def _said(error: Refused) -> str:
-    said = str(error)
-    return said[:1].upper() + said[1:]
-
-
 def _draw(found: dict[str, Any], trigger: str | None, trials: list[dict[str, Any]]) -> None:
     now = datetime.fromisoformat(found["now"])
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
@@ -66,7 +60,9 @@ def _draw(found: dict[str, Any], trigger: str | None, trials: list[dict[str, Any
         elif found["ready"]:
             ui.label("No drift: the triggers see none.").classes("clm-good font-semibold")
         else:
-            said = f"Too early to tell: drift is looked for {found['block_days']} days after the training data end."
+            said = (
+                f"Too early to tell: drift is looked for from {found['block_days']} days after training on."
+            )
             ui.label(said).classes("clm-soft font-semibold")
         if trigger is not None and not drifted:
             ui.label(f"Due for another reason: {trigger}.")
@@ -94,8 +90,8 @@ def _shares(found: dict[str, Any]) -> None:
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>Features that moved</h2>", sanitize=False)
         ui.label(
-            f"Share of {found['features']} features beyond what 95 % of training blocks keep to. It is drift above "
-            f"{most:.0f} %, more than in any training block."
+            f"Share of {found['features']} features beyond what 95 % of training blocks keep to. It is drift "
+            f"above {most:.0f} %, more than in any training block."
         ).classes("clm-soft text-sm")
         points = [(moment["at"], moment["share_moved"] * 100) for moment in found["moments"]]
         marked = limits({f"drift above {most:.0f} %": most}, _marks(found))
@@ -117,8 +113,8 @@ def _features(found: dict[str, Any]) -> None:
         ui.html("<h2>Which features lead</h2>", sanitize=False)
         names = ", ".join(one["feature"] for one in leading[:_LINES])
         ui.label(
-            "Population stability index (PSI): above 0.25 is customarily called large. It names features; what "
-            "triggers is their share above."
+            "Population stability index (PSI); above 0.25 is customarily called large. It says which "
+            "features lead; what triggers is the share above."
         ).classes("clm-soft text-sm")
         _lines(found, "psi", "PSI", {"0.25": 0.25}, f"PSI of the leading features: {names}")
         ui.label(
@@ -132,8 +128,8 @@ def _features(found: dict[str, Any]) -> None:
             f"KS over its limit of the leading features: {names}",
         )
         rows = [
-            (one["feature"], one["family"], f"{one['psi'][-1]:.2f}", f"{one['ks'][-1]:.2f}", f"{one['ks_limit']:.2f}",
-             "moved" if one["moved"] else "usual")
+            (one["feature"], one["family"], f"{one['psi'][-1]:.2f}", f"{one['ks'][-1]:.2f}",
+             f"{one['ks_limit']:.2f}", "moved" if one["moved"] else "usual")
             for one in leading
         ]  # fmt: skip
         table(("Feature", "Family", "PSI", "KS", "Its limit", "Is"), rows, "Leading features")
@@ -148,8 +144,7 @@ def _lines(found: dict[str, Any], what: str, name: str, levels: dict[str, float]
         series.append(line(one["feature"], list(zip(at, values, strict=True))))
     if series:
         series[0] |= limits(levels, _marks(found))
-    grid = {"left": 12, "right": 20, "top": 44, "bottom": 34, "containLabel": True}
-    chart(in_time(name, series=series, legend=legend(), grid=grid), told, "18rem")
+    chart(in_time(name, series=series, **with_legend()), told, "18rem")
 
 
 def _regime(found: dict[str, Any]) -> None:
@@ -159,8 +154,9 @@ def _regime(found: dict[str, Any]) -> None:
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>Volatility</h2>", sanitize=False)
         ui.label(
-            f"Mean absolute return of {found['block_days']} days over that of the {usual['before_days']:.0f} before. "
-            f"Outside {usual['low']:.2f} to {usual['high']:.2f}, where training kept, the regime has shifted."
+            f"Mean absolute return of {found['block_days']} days over that of the {usual['before_days']:.0f} "
+            f"before. Outside {usual['low']:.2f} to {usual['high']:.2f}, where training kept, the regime has "
+            "shifted."
         ).classes("clm-soft text-sm")
         points = [(moment["at"], moment["regime_ratio"]) for moment in found["moments"]]
         marked = limits(
@@ -170,8 +166,8 @@ def _regime(found: dict[str, Any]) -> None:
         options = in_time("ratio", series=[line("volatility ratio", points, **marked)])
         options["yAxis"]["max"] = round(max(usual["high"], *(value or 0 for _, value in points)) * 1.15, 2)
         options["yAxis"]["axisLabel"]["showMaxLabel"] = False
-        now = points[-1][1]
-        told = f"Volatility ratio: {'not known' if now is None else f'{now:.2f}'} now, usual {usual['low']:.2f} to {usual['high']:.2f}"
+        now = "not known" if points[-1][1] is None else f"{points[-1][1]:.2f}"
+        told = f"Volatility ratio: {now} now, usual {usual['low']:.2f} to {usual['high']:.2f}"
         chart(options, told, "15rem")
 
 

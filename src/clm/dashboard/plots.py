@@ -7,7 +7,8 @@ from typing import Any
 
 #: Told apart on light and on dark, also by who does not see red and green alike.
 COLOURS = (
-    "#3b74d9", "#d97706", "#0f9d76", "#c2417c", "#7c6bd6", "#5a8fa8", "#a16207", "#8a94a3", "#b4553a", "#3f9142",
+    "#3b74d9", "#d97706", "#0f9d76", "#c2417c", "#7c6bd6", "#5a8fa8", "#a16207", "#8a94a3",
+    "#b4553a", "#3f9142",
 )  # fmt: skip
 WARN = "#c2410c"
 _LINE = {"lineStyle": {"color": "rgba(125,140,160,.28)"}}
@@ -38,9 +39,19 @@ def value_axis(name: str, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def legend() -> dict[str, Any]:
-    """Names below the picture, scrolled where they are many."""
-    return {"type": "scroll", "bottom": 0, "textStyle": {"color": _SOFT}, "pageTextStyle": {"color": _SOFT}}
+def with_legend() -> dict[str, Any]:
+    """Names below the picture, scrolled where they are many, and the room for them."""
+    text = {"color": _SOFT}
+    return {
+        "legend": {
+            "type": "scroll",
+            "bottom": 0,
+            "textStyle": text,
+            "pageTextStyle": text,
+            "pageIconColor": _SOFT,
+        },
+        "grid": {"left": 12, "right": 20, "top": 44, "bottom": 34, "containLabel": True},
+    }  # fmt: skip
 
 
 def line(name: str, points: Sequence[tuple[str, float | None]], **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from nicegui import ui
 
 from clm.dashboard.desk import Refused, Session
 from clm.dashboard.frame import apology, chart, empty, frame, table
-from clm.dashboard.plots import in_time, legend, limits, line
+from clm.dashboard.plots import COLOURS, in_time, limits, line, with_legend
 from clm.dashboard.words import when
 
 _COMMAND = "clm replay --start 2024-01-01 --end 2025-01-01"
@@ -43,8 +43,8 @@ def _list(found: list[dict[str, Any]]) -> None:
     ).classes("clm-soft")
     rows = [
         (partial(_open, one), f"{one['start'][:10]} to {one['end'][:10]}" if one["start"] else None,
-         ", ".join(one["series"]) or None, ", ".join(one["policies"]) or None, ", ".join(one["models"]) or None,
-         when(one["written_at"]), partial(_state, one))
+         ", ".join(one["series"]) or None, ", ".join(one["policies"]) or None,
+         ", ".join(one["models"]) or None, when(one["written_at"]), partial(_state, one))
         for one in found
     ]  # fmt: skip
     return table(("Replay", "Time", "Series", "Policies", "Models", "Written", "State"), rows, "Replays")
@@ -59,9 +59,13 @@ def _how() -> None:
         ).classes("clm-soft text-sm")
 
 
+def _address(name: str, **more: str) -> str:
+    return f"/replays?{urlencode({'name': name, **more})}"
+
+
 def _open(one: dict[str, Any]) -> None:
     if one["state"] == "ready":
-        ui.link(one["name"], f"/replays?{urlencode({'name': one['name']})}")
+        ui.link(one["name"], _address(one["name"]))
     else:
         ui.label(one["name"])
 
@@ -81,8 +85,8 @@ def _report(found: dict[str, Any], asked: str | None) -> None:
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>Policies compared</h2>", sanitize=False)
         ui.label(
-            f"{found['name']}: {found['start'][:10]} to {found['end'][:10]} UTC, a step every {found['step_days']:g} "
-            f"days, {models}{pooled}."
+            f"{found['name']}: {found['start'][:10]} to {found['end'][:10]} UTC, a step every "
+            f"{found['step_days']:g} days, {models}{pooled}."
         )
         ui.label("Every hour is out-of-sample for the model that answered it.").classes("clm-soft text-sm")
     scores = found["scores"]
@@ -92,22 +96,22 @@ def _report(found: dict[str, Any], asked: str | None) -> None:
     series = asked if asked in every else every[0]
     table(_HEADS, [_row(one) for one in scores], "Policies compared")
     ui.label(
-        "Loss: squared error over that of forecasting zero, both normalised by the volatility known beforehand; below 1 "
-        "is better than zero. Harmful: promotions after which the replaced champion would have forecast the next 30 days "
-        "better; of two equal models half are."
+        "Loss: squared error over that of forecasting zero, both normalised by the volatility known "
+        "beforehand; below 1 is better than zero. Harmful: promotions after which the replaced champion would "
+        "have forecast the next 30 days better; of two equal models half are."
     ).classes("clm-soft text-sm")
     if len(every) > 1:
         ui.select(
             every, value=series, label="Series", with_input=len(every) > 20,
-            on_change=lambda e: ui.navigate.to(f"/replays?{urlencode({'name': found['name'], 'series': e.value})}"),
+            on_change=lambda e: ui.navigate.to(_address(found["name"], series=e.value)),
         ).classes("w-48")  # fmt: skip
     _pictures(series, [one for one in scores if f"{one['symbol']} {one['interval']}" == series])
     return None
 
 
 _HEADS = (
-    "Policy", "Series", "Model", "Hours", "Loss", "R²", "R² clipped", "Direction", "Promoted", "Back", "Harmful", "Age",
-    "Trained",
+    "Policy", "Series", "Model", "Hours", "Loss", "R²", "R² clipped", "Direction", "Promoted", "Back",
+    "Harmful", "Age", "Trained",
 )  # fmt: skip
 
 
@@ -126,34 +130,33 @@ def _row(one: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _pictures(series: str, scores: list[dict[str, Any]]) -> None:
-    several = len({one["model_type"] for one in scores}) > 1
-    policies, models = (list(dict.fromkeys(one[name] for one in scores)) for name in ("policy", "model_type"))
+    models = list(dict.fromkeys(one["model_type"] for one in scores))
+    policies = list(dict.fromkeys(one["policy"] for one in scores))
     gains, ages = [], []
     for one in scores:
-        name = f"{one['policy']}, {one['model_type']}" if several else one["policy"]
+        name = f"{one['policy']}, {one['model_type']}" if len(models) > 1 else one["policy"]
+        colour = COLOURS[policies.index(one["policy"]) % len(COLOURS)]
         dash = _DASHES[models.index(one["model_type"]) % len(_DASHES)]
-        look = {"lineStyle": {"width": 1.8, "type": dash}, "colorBy": "series"}
-        colour = in_time("")["color"][policies.index(one["policy"]) % 10]
-        look["itemStyle"] = {"color": colour}
-        look["lineStyle"]["color"] = colour
+        look = {
+            "itemStyle": {"color": colour}, "lineStyle": {"width": 1.8, "type": dash, "color": colour}
+        }  # fmt: skip
         gains.append(line(name, [(day, gain) for day, gain, _ in one["curve"]], **look))
         if one["mean_age_days"] is not None:
-            ages.append(line(name, [(day, age) for day, _, age in one["curve"]], **{**look, "step": "end"}))
+            ages.append(line(name, [(day, age) for day, _, age in one["curve"]], **look))
+    gains[0] |= limits({"": 0.0})
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>Gain over forecasting zero</h2>", sanitize=False)
         ui.label(f"{series}, cumulative, in hours' worth of zero's loss; up is better").classes(
             "clm-soft text-sm"
         )
-        ends = ", ".join(f"{g['name']} {g['data'][-1][1]:+.1f}" for g in gains if g["data"])
-        grid = {"left": 12, "right": 20, "top": 44, "bottom": 34, "containLabel": True}
-        gains[0] |= limits({"zero": 0.0})
-        chart(in_time("hours", series=gains, legend=legend(), grid=grid), f"Cumulative gain: {ends}", "22rem")
-    if ages:
-        with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
-            ui.html("<h2>Age of the champion</h2>", sanitize=False)
-            last = ", ".join(f"{a['name']} {a['data'][-1][1]:.0f}" for a in ages if a["data"])
-            chart(
-                in_time("days", series=ages, legend=legend(), grid=grid),
-                f"Days since training: {last}",
-                "16rem",
-            )
+        chart(in_time("hours", series=gains, **with_legend()), f"Cumulative gain: {_ends(gains)}", "22rem")
+    if not ages:
+        return
+    with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
+        ui.html("<h2>Age of the champion</h2>", sanitize=False)
+        chart(in_time("days", series=ages, **with_legend()), f"Days since training: {_ends(ages)}", "16rem")
+
+
+def _ends(lines: list[dict[str, Any]]) -> str:
+    """Where each line ends."""
+    return ", ".join(f"{one['name']} {one['data'][-1][1]:.1f}" for one in lines if one["data"])

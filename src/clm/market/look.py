@@ -11,10 +11,11 @@ import pandas as pd
 
 from clm.core.domain import Series, utc
 from clm.core.errors import BadInput, InvalidCandles
-from clm.market.candles import empty_candles
 from clm.market.store import Span
 from clm.market.stores import Candles
 
+#: Open times, milliseconds.
+Stamps = np.ndarray[tuple[int], np.dtype[np.int64]]
 #: Points of a picture, and candles that are read for one.
 MOST_POINTS, MOST_CANDLES = 1000, 200_000
 #: Gaps that are listed.
@@ -113,28 +114,25 @@ def _picture(series: Series, frame: pd.DataFrame, spans: tuple[Span, ...], windo
     )  # fmt: skip
 
 
-def _bars(
-    frame: pd.DataFrame, opens: np.ndarray[tuple[int], np.dtype[np.int64]], wide: int
-) -> tuple[Bar, ...]:
+def _bars(frame: pd.DataFrame, opens: Stamps, wide: int) -> tuple[Bar, ...]:
     if frame.empty:
-        frame = empty_candles()
-    kept = frame.assign(opens=opens).groupby(opens // wide, sort=True)
-    thin = kept.agg(
-        opens=("opens", "first"), open=("open", "first"), high=("high", "max"), low=("low", "min"),
-        close=("close", "last"), volume=("volume", "sum"), candles=("opens", "size"),
-    )  # fmt: skip
+        return ()
+    begins = np.flatnonzero(np.diff(opens // wide, prepend=-1))
+    ends = [*begins[1:].tolist(), len(opens)]
+    values = {name: frame[name].to_numpy() for name in ("open", "high", "low", "close", "volume")}
+    high, low = np.maximum.reduceat(values["high"], begins), np.minimum.reduceat(values["low"], begins)
+    volume = np.add.reduceat(values["volume"], begins)
     return tuple(
         Bar(
-            open_time=_utc(int(row.opens)), open=float(row.open), high=float(row.high), low=float(row.low),
-            close=float(row.close), volume=float(row.volume), candles=int(row.candles),
+            open_time=_utc(int(opens[first])), open=float(values["open"][first]), high=float(high[k]),
+            low=float(low[k]), close=float(values["close"][end - 1]), volume=float(volume[k]),
+            candles=end - first,
         )
-        for row in thin.itertuples()
+        for k, (first, end) in enumerate(zip(begins.tolist(), ends, strict=True))
     )  # fmt: skip
 
 
-def _holes(
-    opens: np.ndarray[tuple[int], np.dtype[np.int64]], step: int, spans: tuple[Span, ...], window: Span
-) -> list[Hole]:
+def _holes(opens: Stamps, step: int, spans: tuple[Span, ...], window: Span) -> list[Hole]:
     """Ascending; where what was fetched and what was not are neighbours, they are two."""
     edges = [window[0] - step, *opens.tolist(), window[1]]
     found = []

@@ -66,7 +66,7 @@ class Pace:
             self.account.close(urlsplit(url).netloc, now + 60 - now % 60, self.weight_budget)
 
     def standing(self, url: str) -> dict[str, float]:
-        """used: weight booked in the last minute by all that share the account; waits: seconds to hold still."""
+        """used: weight all that share the account booked in a minute; waits: seconds to hold still."""
         used, waits = self.account.standing(urlsplit(url).netloc, self.wall())
         return {"used": used, "budget": self.weight_budget, "limit": EXCHANGE_LIMIT, "waits": waits}
 
