@@ -97,8 +97,8 @@ def _report(found: dict[str, Any], asked: str | None) -> None:
     table(_HEADS, [_row(one) for one in scores], "Policies compared")
     ui.label(
         "Loss: squared error over that of forecasting zero, both normalised by the volatility known "
-        "beforehand; below 1 is better than zero. Harmful: promotions after which the replaced champion would "
-        "have forecast the next 30 days better; of two equal models half are."
+        "beforehand; below 1 is better than zero. Harmful: promotions after which the replaced champion "
+        "would have forecast the next 30 days better; of two equal models half are."
     ).classes("clm-soft text-sm")
     if len(every) > 1:
         ui.select(
