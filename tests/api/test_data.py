@@ -108,7 +108,7 @@ def test_what_the_candles_cost_is_told(service: Service) -> None:
 def test_an_exchange_that_is_down_hides_no_candle(service: Service) -> None:
     client, application, exchange = service
     _fetched(application, 10)
-    exchange.stop()
+    exchange.set_faults("500:1")
 
     answer = client.get("/api/clm/data?days=2")
 

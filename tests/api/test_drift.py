@@ -73,7 +73,7 @@ def test_there_is_a_moment_a_day_and_it_is_told_which_are_of_training(trained: S
     for one in shown["leading"]:
         assert len(one["ks"]) == len(one["psi"]) == 30
         assert all(0 <= ks <= 1 for ks in one["ks"])
-    led = [one["psi"][-1] for one in shown["leading"]]
+    led = [one["ks"][-1] - one["ks_limit"] for one in shown["leading"]]
     assert led == sorted(led, reverse=True)
 
 

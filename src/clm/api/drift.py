@@ -68,7 +68,7 @@ class DriftOverTimeView(BaseModel):
     )
     moments: list[MomentView] = Field(description="one a day, ascending")
     regime: RegimeView | None = Field(description="null where too little is known")
-    leading: list[MovedView] = Field(description="by the newest stability index, the largest first")
+    leading: list[MovedView] = Field(description="by the newest distance less its limit, the largest first")
 
 
 @router.get(

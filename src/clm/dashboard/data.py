@@ -17,6 +17,9 @@ from clm.dashboard.words import span, when
 
 _DAYS = {30: "30 days", 2: "2 days", 7: "7 days", 90: "90 days", 365: "a year"}
 _UP, _DOWN, _BACK = "#0f9d76", "#c2417c", "rgba(194,65,12,.16)"
+#: What changes though no candle does.
+_PASSING = frozenset({"now", "clock_note", "behind_seconds", "fresh", "weight"})
+_SECONDS = 30.0
 #: Areas and rows at most: the newest.
 _AREAS, _ROWS = 60, 20
 
@@ -26,11 +29,17 @@ async def data(session: Session, request: Request) -> None:
     with frame(session, "/data"):
         place = await chosen(session, request, "/data", models=False, days=_DAYS)
         read = partial(session.get, "/api/clm/data", **place.series, days=place.days)
-        await Fresh(read, _draw, seconds=30.0).begin()
+
+        async def stored() -> dict[str, Any]:
+            found = await read()
+            return {name: value for name, value in found.items() if name not in _PASSING}
+
+        await Fresh(read, _freshness, seconds=_SECONDS).begin()
+        # Apart, so that a picture somebody has zoomed into is drawn anew only where there are other candles.
+        await Fresh(stored, _draw, seconds=_SECONDS).begin()
 
 
 def _draw(found: dict[str, Any]) -> None:
-    _freshness(found)
     if not found["kept"]:
         return empty("No candle is kept here: CLM_CACHE_ENABLED is false. Set it to true to see them.")
     if not found["bars"]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -12,13 +14,14 @@ from nicegui import ui
 from clm.dashboard.desk import Refused, Session
 from clm.dashboard.frame import apology, chart, empty, frame, table
 from clm.dashboard.place import Place, chosen
-from clm.dashboard.plots import in_time, limits, line, with_legend
+from clm.dashboard.plots import in_time, limits, line, up_to, value_axis, with_legend
 from clm.dashboard.words import when
 
 _DAYS = {60: "60 days", 30: "30 days", 180: "180 days", 365: "a year"}
 #: Features in the pictures; the table lists more.
 _LINES, _TOP = 6, 12
 _TRIALS, _ROWS = 100, 10
+_DAY = timedelta(days=1)
 #: How the reasons of drift triggers begin.
 _DRIFTED = ("Feature drift", "Regime shift", "Performance decay")
 
@@ -76,35 +79,38 @@ def _draw(found: dict[str, Any], trigger: str | None, trials: list[dict[str, Any
     _set_off(trials)
 
 
-def _times(found: dict[str, Any]) -> list[str]:
-    return [moment["at"] for moment in found["moments"]]
-
-
 def _marks(found: dict[str, Any]) -> dict[str, str]:
     """Where training ends, if that is in the picture."""
-    return {"training ends": found["train_end"]} if found["train_end"] > _times(found)[0] else {}
+    return {"training ends": found["train_end"]} if found["train_end"] > found["moments"][0]["at"] else {}
+
+
+def _points(found: dict[str, Any], values: Iterable[float | None]) -> list[tuple[str, float | None]]:
+    """Value by moment, with a break where days are missing: after a gap features have to warm up anew."""
+    points: list[tuple[str, float | None]] = []
+    before: datetime | None = None
+    for moment, value in zip(found["moments"], values, strict=True):
+        at = datetime.fromisoformat(moment["at"])
+        if before is not None and at - before > 1.5 * _DAY:
+            points.append((moment["at"], None))
+        points.append((moment["at"], None if value is None else round(value, 4)))
+        before = at
+    return points
 
 
 def _shares(found: dict[str, Any]) -> None:
     most = found["share_threshold"] * 100
+    shares = [moment["share_moved"] * 100 for moment in found["moments"]]
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>Features that moved</h2>", sanitize=False)
         ui.label(
             f"Share of {found['features']} features beyond what 95 % of training blocks keep to. It is drift "
             f"above {most:.0f} %, more than in any training block."
         ).classes("clm-soft text-sm")
-        points = [(moment["at"], moment["share_moved"] * 100) for moment in found["moments"]]
         marked = limits({f"drift above {most:.0f} %": most}, _marks(found))
-        shown = line("features moved", points, areaStyle={"opacity": 0.12}, **marked)
-        options = in_time("% of features", series=[shown])
-        options["yAxis"]["max"] = max(5.0, *(share for _, share in points), most) * 1.15
-        options["yAxis"]["axisLabel"]["formatter"] = "{value}"
-        options["yAxis"]["axisLabel"]["showMaxLabel"] = False
-        chart(
-            options,
-            f"Share of features that moved: {points[-1][1]:.0f} % now, drift above {most:.0f} %",
-            "15rem",
-        )
+        shown = line("features moved", _points(found, shares), areaStyle={"opacity": 0.12}, **marked)
+        axis = value_axis("% of features", max=up_to([*shares, most], 10))
+        told = f"Share of features that moved: {shares[-1]:.0f} % now, drift above {most:.0f} %"
+        chart(in_time("", yAxis=axis, series=[shown]), told, "15rem")
 
 
 def _features(found: dict[str, Any]) -> None:
@@ -112,36 +118,39 @@ def _features(found: dict[str, Any]) -> None:
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>Which features lead</h2>", sanitize=False)
         names = ", ".join(one["feature"] for one in leading[:_LINES])
-        ui.label(
-            "Population stability index (PSI); above 0.25 is customarily called large. It says which "
-            "features lead; what triggers is the share above."
-        ).classes("clm-soft text-sm")
-        _lines(found, "psi", "PSI", {"0.25": 0.25}, f"PSI of the leading features: {names}")
-        ui.label(
-            "Kolmogorov–Smirnov distance (KS) over the feature's own limit: above 1 it has moved."
-        ).classes("clm-soft text-sm")
+        said = "Kolmogorov–Smirnov distance (KS) less the feature's own limit; above 0 it has moved."
+        ui.label(said).classes("clm-soft text-sm")
         _lines(
             found,
             "ks",
-            "KS over limit",
-            {"moved": 1.0},
-            f"KS over its limit of the leading features: {names}",
+            "KS less limit",
+            {"moved above 0": 0.0},
+            f"KS less limit of the leading features: {names}",
         )
+        ui.label(
+            "Population stability index (PSI). Above 0.25 is customarily called large; over some days, whose "
+            "candles depend on one another, it often is in training too, so it triggers nothing."
+        ).classes("clm-soft text-sm")
+        _lines(found, "psi", "PSI", {"0.25": 0.25}, f"PSI of the leading features: {names}")
         rows = [
-            (one["feature"], one["family"], f"{one['psi'][-1]:.2f}", f"{one['ks'][-1]:.2f}",
-             f"{one['ks_limit']:.2f}", "moved" if one["moved"] else "usual")
+            (partial(_named, one), f"{one['ks'][-1]:.2f} of {one['ks_limit']:.2f}", f"{one['psi'][-1]:.2f}",
+             "moved" if one["moved"] else "usual")
             for one in leading
         ]  # fmt: skip
-        table(("Feature", "Family", "PSI", "KS", "Its limit", "Is"), rows, "Leading features")
+        table(("Feature", "KS of its limit", "PSI", "Is"), rows, "Leading features")
+
+
+def _named(one: dict[str, Any]) -> None:
+    ui.label(one["feature"])
+    if one["family"]:
+        ui.label(one["family"]).classes("clm-soft text-xs")
 
 
 def _lines(found: dict[str, Any], what: str, name: str, levels: dict[str, float], told: str) -> None:
-    at = _times(found)
     series = []
     for one in found["leading"][:_LINES]:
-        over = one["ks_limit"] if what == "ks" and one["ks_limit"] > 0 else 1.0
-        values = [round(value / over, 4) for value in one[what]]
-        series.append(line(one["feature"], list(zip(at, values, strict=True))))
+        limit = one["ks_limit"] if what == "ks" else 0.0
+        series.append(line(one["feature"], _points(found, (value - limit for value in one[what]))))
     if series:
         series[0] |= limits(levels, _marks(found))
     chart(in_time(name, series=series, **with_legend()), told, "18rem")
@@ -151,6 +160,7 @@ def _regime(found: dict[str, Any]) -> None:
     usual = found["regime"]
     if usual is None:
         return
+    ratios = [moment["regime_ratio"] for moment in found["moments"]]
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>Volatility</h2>", sanitize=False)
         ui.label(
@@ -158,17 +168,12 @@ def _regime(found: dict[str, Any]) -> None:
             f"before. Outside {usual['low']:.2f} to {usual['high']:.2f}, where training kept, the regime has "
             "shifted."
         ).classes("clm-soft text-sm")
-        points = [(moment["at"], moment["regime_ratio"]) for moment in found["moments"]]
-        marked = limits(
-            {f"high {usual['high']:.2f}": usual["high"], f"low {usual['low']:.2f}": usual["low"]},
-            _marks(found),
-        )
-        options = in_time("ratio", series=[line("volatility ratio", points, **marked)])
-        options["yAxis"]["max"] = round(max(usual["high"], *(value or 0 for _, value in points)) * 1.15, 2)
-        options["yAxis"]["axisLabel"]["showMaxLabel"] = False
-        now = "not known" if points[-1][1] is None else f"{points[-1][1]:.2f}"
+        levels = {f"{name} {usual[name]:.2f}": usual[name] for name in ("high", "low")}
+        shown = line("volatility ratio", _points(found, ratios), **limits(levels, _marks(found)))
+        axis = value_axis("ratio", max=up_to([*ratios, usual["high"]], 0.5))
+        now = "not known" if ratios[-1] is None else f"{ratios[-1]:.2f}"
         told = f"Volatility ratio: {now} now, usual {usual['low']:.2f} to {usual['high']:.2f}"
-        chart(options, told, "15rem")
+        chart(in_time("", yAxis=axis, series=[shown]), told, "15rem")
 
 
 def _set_off(trials: list[dict[str, Any]]) -> None:

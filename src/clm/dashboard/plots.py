@@ -10,7 +10,7 @@ COLOURS = (
     "#3b74d9", "#d97706", "#0f9d76", "#c2417c", "#7c6bd6", "#5a8fa8", "#a16207", "#8a94a3",
     "#b4553a", "#3f9142",
 )  # fmt: skip
-WARN = "#c2410c"
+WARN = "#d2551c"
 _LINE = {"lineStyle": {"color": "rgba(125,140,160,.28)"}}
 _SOFT = "#7a8899"
 
@@ -55,9 +55,9 @@ def with_legend() -> dict[str, Any]:
 
 
 def line(name: str, points: Sequence[tuple[str, float | None]], **more: Any) -> dict[str, Any]:
-    """points: (time, value), ascending."""
+    """points: (time, value), ascending; broken at None."""
     return {
-        "type": "line", "name": name, "showSymbol": False, "lineStyle": {"width": 1.6}, "sampling": "lttb",
+        "type": "line", "name": name, "symbol": "none", "lineStyle": {"width": 1.6},
         "data": [list(point) for point in points], **more,
     }  # fmt: skip
 
@@ -65,13 +65,13 @@ def line(name: str, points: Sequence[tuple[str, float | None]], **more: Any) -> 
 def limits(levels: Mapping[str, float], begins: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Thresholds: name → level, dashed across; begins: name → a time, dashed upright."""
     across = [
-        {"yAxis": level, "label": {"formatter": name, "position": "insideEndTop"}}
+        {"yAxis": level, "label": {"formatter": name, "position": "insideStartTop"}}
         for name, level in levels.items()
     ]
     upright = [
         {
             "xAxis": at, "lineStyle": {"color": _SOFT},
-            "label": {"formatter": name, "position": "insideEndTop", "color": _SOFT},
+            "label": {"formatter": name, "position": "end", "rotate": 0, "align": "right", "color": _SOFT},
         }
         for name, at in (begins or {}).items()
     ]  # fmt: skip
@@ -81,3 +81,8 @@ def limits(levels: Mapping[str, float], begins: Mapping[str, str] | None = None)
             "lineStyle": {"color": WARN, "type": "dashed"}, "label": {"color": WARN},
         }
     }  # fmt: skip
+
+
+def up_to(values: Sequence[float | None], step: float) -> float:
+    """Where an axis ends that has room above all of them: a multiple of `step`."""
+    return step * (int(max(value or 0.0 for value in values) * 1.1 / step) + 1)

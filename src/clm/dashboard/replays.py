@@ -42,12 +42,13 @@ def _list(found: list[dict[str, Any]]) -> None:
         "The whole loop over history, with the clock played back: what would each policy have come to?"
     ).classes("clm-soft")
     rows = [
-        (partial(_open, one), f"{one['start'][:10]} to {one['end'][:10]}" if one["start"] else None,
+        (partial(_open, one), partial(_state, one),
+         f"{one['start'][:10]} to {one['end'][:10]}" if one["start"] else None,
          ", ".join(one["series"]) or None, ", ".join(one["policies"]) or None,
-         ", ".join(one["models"]) or None, when(one["written_at"]), partial(_state, one))
+         ", ".join(one["models"]) or None, when(one["written_at"]))
         for one in found
     ]  # fmt: skip
-    return table(("Replay", "Time", "Series", "Policies", "Models", "Written", "State"), rows, "Replays")
+    return table(("Replay", "State", "Time", "Series", "Policies", "Models", "Written"), rows, "Replays")
 
 
 def _how() -> None:
@@ -94,24 +95,25 @@ def _report(found: dict[str, Any], asked: str | None) -> None:
         return empty("This replay scored nothing.")
     every = list(dict.fromkeys(f"{one['symbol']} {one['interval']}" for one in scores))
     series = asked if asked in every else every[0]
-    table(_HEADS, [_row(one) for one in scores], "Policies compared")
-    ui.label(
-        "Loss: squared error over that of forecasting zero, both normalised by the volatility known "
-        "beforehand; below 1 is better than zero. Harmful: promotions after which the replaced champion "
-        "would have forecast the next 30 days better; of two equal models half are."
-    ).classes("clm-soft text-sm")
     if len(every) > 1:
         ui.select(
             every, value=series, label="Series", with_input=len(every) > 20,
             on_change=lambda e: ui.navigate.to(_address(found["name"], series=e.value)),
         ).classes("w-48")  # fmt: skip
-    _pictures(series, [one for one in scores if f"{one['symbol']} {one['interval']}" == series])
+    chosen = [one for one in scores if f"{one['symbol']} {one['interval']}" == series]
+    table(_HEADS, [_row(one) for one in chosen], f"Policies compared on {series}")
+    ui.label(
+        "Loss: squared error over that of forecasting zero, both normalised by the volatility known "
+        "beforehand; below 1 is better than zero. Harmful: promotions after which the replaced champion "
+        "would have forecast the next 30 days better; of two equal models half are."
+    ).classes("clm-soft text-sm")
+    _pictures(series, chosen)
     return None
 
 
 _HEADS = (
-    "Policy", "Series", "Model", "Hours", "Loss", "R²", "R² clipped", "Direction", "Promoted", "Back",
-    "Harmful", "Age", "Trained",
+    "Policy", "Model", "Hours", "Loss", "R²", "R² clipped", "Direction", "Promoted", "Back", "Harmful", "Age",
+    "Trained",
 )  # fmt: skip
 
 
@@ -119,7 +121,7 @@ def _row(one: dict[str, Any]) -> tuple[Any, ...]:
     direction, age = one["directional_accuracy"], one["mean_age_days"]
     failed = f", {one['failed']} failed" if one["failed"] else ""
     return (
-        one["policy"], f"{one['symbol']} {one['interval']}", one["model_type"], f"{one['hours']:,}",
+        one["policy"], one["model_type"], f"{one['hours']:,}",
         f"{one['loss']:.5f}", f"{one['r2']:+.3%}", f"{one['r2_clipped']:+.3%}",
         None if direction is None else f"{direction:.2%}",
         ", ".join(f"{number} {label}" for label, number in sorted(one["promotions"].items())) or None,

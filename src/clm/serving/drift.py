@@ -99,12 +99,12 @@ class _Course:
         self._regime = drift.regime(window)
 
     def view(self, days: int, top: int, families: Mapping[str, str]) -> dict[str, Any]:
-        """The newest `days` moments; the features farthest from training at the newest one."""
+        """The newest `days` moments; the features nearest to, or over, their limit at the newest one."""
         since = max(0, len(self._opens) - days)
         usual, opens = self._usual, self._opens[since:]
         beyond = self._distances > usual.limits[:, None]
         share = beyond.mean(axis=0)[since:]
-        lead = np.argsort(-self._stability[:, -1], kind="stable")[:top]
+        lead = np.argsort(usual.limits - self._distances[:, -1], kind="stable")[:top]
         ratio = None
         if self._regime is not None:
             ratio = self._regime.ratio.reindex(opens, method="ffill").to_numpy(dtype=np.float64)
