@@ -11,33 +11,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from clm.api.app import create_app
-from clm.replay.report import write
-from clm.replay.scores import Scores
+from tests.support.replays import written
 from tests.support.service import running_service
 
 Service = tuple[TestClient, Path]
-
-
-def scores(policy: str = "evidence", **more: Any) -> Scores:
-    given: dict[str, Any] = {
-        "policy": policy, "symbol": "BTCUSDT", "interval": "1h", "model_type": "lightgbm", "hours": 48,
-        "loss": 0.997, "r2": 0.003, "r2_clipped": 0.004, "directional_accuracy": 0.52,
-        "promotions": {"first": 1}, "rollbacks": 0, "looked_back": 1, "harmful": 0, "trained": 2, "failed": 0,
-        "seconds": 3.5, "mean_age_days": 4.0,
-        "by_year": {"2024": {"hours": 48, "r2": 0.003, "r2_clipped": 0.004, "directional_accuracy": None}},
-        "curve": [("2024-05-01", 0.5, 1.0), ("2024-05-02", 0.8, 2.0)],
-    }  # fmt: skip
-    return Scores(**{**given, **more})
-
-
-def written(folder: Path, *every: Scores) -> Path:
-    """What `clm replay` writes."""
-    folder.mkdir(parents=True)
-    about = {
-        "start": "2024-05-01T00:00:00+00:00", "end": "2024-05-03T00:00:00+00:00", "step_days": 7.0,
-        "models": ["lightgbm"], "pooled": False, "settings": {"symbols": ["BTCUSDT"]},
-    }  # fmt: skip
-    return write(every or (scores("never"), scores()), about, folder)[0]
 
 
 @pytest.fixture
@@ -77,7 +54,7 @@ def test_one_that_was_broken_off_says_how_to_go_on(service: Service) -> None:
     answer = client.get("/api/clm/replays/spring")
 
     assert (head["name"], head["state"]) == ("spring", "unfinished")
-    assert "call `clm replay` again" in head["problem"]
+    assert "call clm replay again" in head["problem"]
     assert (answer.status_code, answer.json()["detail"]) == (409, head["problem"])
 
 

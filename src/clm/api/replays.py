@@ -155,7 +155,7 @@ def _head(folder: Path) -> ReplayHead | None:
         if not any(folder.glob(f"*/{_STATE}")):
             return None
         problem = (
-            f"the replay {folder.name} has not come to its end: call `clm replay` again as before, it goes on"
+            f"the replay {folder.name} has not come to its end: call clm replay again as before, it goes on"
         )
         return _without(folder, "unfinished", problem)
     except OSError as exc:

@@ -23,7 +23,7 @@ def in_time(name: str, **more: Any) -> dict[str, Any]:
         "grid": {"left": 12, "right": 20, "top": 44, "bottom": 10, "containLabel": True},
         "tooltip": {"trigger": "axis", "confine": True, "order": "valueDesc"},
         "xAxis": {
-            "type": "time", "axisLine": _LINE, "splitLine": {"show": False},
+            "type": "time", "axisLine": {**_LINE, "onZero": False}, "splitLine": {"show": False},
             "axisLabel": {"color": _SOFT, "hideOverlap": True},
         },
         "yAxis": value_axis(name),
@@ -44,11 +44,9 @@ def with_legend() -> dict[str, Any]:
     text = {"color": _SOFT}
     return {
         "legend": {
-            "type": "scroll",
-            "bottom": 0,
-            "textStyle": text,
-            "pageTextStyle": text,
-            "pageIconColor": _SOFT,
+            # Without its dot: a dash tells as much as a colour.
+            "type": "scroll", "bottom": 0, "itemStyle": {"opacity": 0}, "itemWidth": 28, "textStyle": text,
+            "pageTextStyle": text, "pageIconColor": _SOFT,
         },
         "grid": {"left": 12, "right": 20, "top": 44, "bottom": 34, "containLabel": True},
     }  # fmt: skip

@@ -48,7 +48,10 @@ def _list(found: list[dict[str, Any]]) -> None:
          ", ".join(one["models"]) or None, when(one["written_at"]))
         for one in found
     ]  # fmt: skip
-    return table(("Replay", "State", "Time", "Series", "Policies", "Models", "Written"), rows, "Replays")
+    table(("Replay", "State", "Time", "Series", "Policies", "Models", "Written"), rows, "Replays")
+    for problem in filter(None, (one["problem"] for one in found)):
+        ui.label(f"{problem[:1].upper()}{problem[1:]}.").classes("clm-warn")
+    return None
 
 
 def _how() -> None:
@@ -72,10 +75,7 @@ def _open(one: dict[str, Any]) -> None:
 
 
 def _state(one: dict[str, Any]) -> None:
-    problem = one["problem"]
-    ui.label(one["state"] if problem is None else f"{problem[:1].upper()}{problem[1:]}.").classes(
-        "clm-good" if problem is None else "clm-warn"
-    )
+    ui.label(one["state"]).classes("clm-good" if one["state"] == "ready" else "clm-warn")
 
 
 def _report(found: dict[str, Any], asked: str | None) -> None:
