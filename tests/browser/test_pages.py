@@ -16,15 +16,7 @@ from tests.support.replays import scores, written
 from tests.support.shell import serving_clm
 
 DRIFT = "/drift?symbol=BTCUSDT&interval=1h&model=lightgbm"
-PAGES = (
-    "/data",
-    "/data?days=365",
-    "/drift",
-    DRIFT,
-    "/replays",
-    "/replays?name=spring",
-    "/replays?name=broken",
-)
+PAGES = ("/data", DRIFT, "/replays", "/replays?name=spring", "/replays?name=broken")
 
 
 @pytest.fixture(scope="module")

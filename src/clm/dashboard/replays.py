@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request
 from nicegui import ui
@@ -22,13 +22,14 @@ _DASHES = ("solid", "dashed", "dotted")
 async def replays(session: Session, request: Request) -> None:
     """The list, or one report of it."""
     with frame(session, "/replays"):
-        name = request.query_params.get("name")
+        every, name = await session.get("/api/clm/replays"), request.query_params.get("name")
         if name is None:
-            _list(await session.get("/api/clm/replays"))
-            return None
+            return _list(every)
         ui.link("All replays", "/replays")
+        if name not in [one["name"] for one in every]:
+            return empty("There is no replay of this name.")
         try:
-            found = await session.get(f"/api/clm/replays/{name}")
+            found = await session.get(f"/api/clm/replays/{quote(name, safe='')}")
         except Refused as error:
             return apology(error)
         _report(found, request.query_params.get("series"))
