@@ -15,6 +15,7 @@ from clm.core.errors import (
     InvalidSetting,
     LastSeries,
     NotCertified,
+    TransientError,
     VersionNotFound,
 )
 from clm.core.journal import RunJournal
@@ -25,10 +26,14 @@ from clm.core.standings import standings
 from clm.core.watchlist import Watched
 from clm.core.wire import jsonable
 from clm.cycles import CycleOutcome, Cycles
+from clm.market.look import picture
 from clm.market.ping import ping
 from clm.market.stores import candle_store
 from clm.parts import policy_of
 from clm.registry.mend import mend
+
+#: Revised candles that are listed at once.
+_REVISIONS = 200
 
 
 class Application(Cycles):
@@ -106,6 +111,30 @@ class Application(Cycles):
         """When the newest candle of the store closes; None where there is none."""
         spans = candle_store(self.settings.data_dir).coverage(series).spans
         return datetime.fromtimestamp(spans[-1][1] / 1000, UTC) if spans else None
+
+    def stored_candles(self, series: Series, days: float) -> dict[str, Any]:
+        """What is stored of the last days, thinned; how fresh it is; what asking the exchange has cost.
+
+        The exchange is asked for its time alone: where it does not answer, `clock_note` says so. Raises
+        BadInput, StorageFailed, InvalidCandles.
+        """
+        found = picture(candle_store(self.settings.data_dir), series, days)
+        now, note = None, None
+        try:
+            now = self.data_client(series).server_time()
+        except TransientError as error:
+            note = str(error)
+        behind = (now - found.newest_close).total_seconds() if now and found.newest_close else None
+        late = 2 * series.step.total_seconds() + 60
+        since = found.since
+        return {
+            **jsonable(series), "step_seconds": series.step.total_seconds(),
+            "kept": self.settings.cache_enabled, "now": now, "clock_note": note, "behind_seconds": behind,
+            "fresh": None if behind is None else behind <= late,
+            **jsonable(found),
+            "revisions": self.registry.for_series(series).book.revised(since, _REVISIONS) if since else [],
+            "weight": self.weight_used(),
+        }  # fmt: skip
 
     def ping_exchange(self, seconds: float) -> None:
         """Returns when the exchange answers. Raises ExchangeUnavailable, RateLimited."""

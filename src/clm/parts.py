@@ -255,6 +255,10 @@ class Parts:
             connections=self._connections,
         )
 
+    def weight_used(self) -> dict[str, float]:
+        """Request weight of the last minute; see `Pace.standing`."""
+        return self._pace.standing(self.settings.binance_url)
+
     def manager(self, series: Series | None = None, params: Params = None) -> ContinuousLearningManager:
         """The manager of one series, built once for what is said of the series and of its pool.
 

@@ -23,6 +23,7 @@ from clm.market.stores import candle_store
 from clm.parts import Parts, policy_of
 from clm.registry.outbox import SQLOutbox
 from clm.serving.desk import Desk as ServingDesk
+from clm.serving.drift import DriftOverTime
 from clm.serving.explain import Explainer
 from clm.serving.follower import Follower
 from clm.serving.forecasts import Forecasts
@@ -166,8 +167,12 @@ class Services(Parts):
     def explainer(self) -> Explainer:
         """What forecasts are made of, also those of versions that know features no longer configured."""
         engineers = (self.feature_engineer, QuantumFeatureEngineer(use_advanced=True))
-        families = {feature.name: feature.family for feature in ADVANCED}
-        return Explainer(self.registry, self.data_client, engineers, families)
+        return Explainer(self.registry, self.data_client, engineers, _families())
+
+    @cached_property
+    def drift(self) -> DriftOverTime:
+        """How far from their training window features were, day by day."""
+        return DriftOverTime(self.registry, self.data_client, self.feature_engineer, _families())
 
     def close(self) -> None:
         """Ends children and connections that were opened; for children it waits as long as settings say."""
@@ -194,3 +199,7 @@ class Services(Parts):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _families() -> dict[str, str]:
+    return {feature.name: feature.family for feature in ADVANCED}

@@ -143,6 +143,9 @@ class Settings(BaseSettings):
     data_dir: Path | str = Field(
         Path("data"), description="the candle store: a folder, or a URL such as s3://bucket/prefix"
     )
+    replay_dir: Path = Field(
+        Path("replay"), description="folder of replays: `clm replay` writes there, the dashboard shows them"
+    )
     cache_enabled: bool = Field(True, description="keep fetched candles in the candle store")
     cache_ttl: Amount = Field(
         3600, ge=0, description="seconds after which the newest stored candles are read again"

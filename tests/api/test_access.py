@@ -38,6 +38,10 @@ NEEDS: dict[str, str | None] = {
     "POST /api/clm/series": "operate",
     "DELETE /api/clm/series": "operate",
     "GET /api/clm/explain/{model_type}": "read",
+    "GET /api/clm/data": "read",
+    "GET /api/clm/drift/{model_type}": "read",
+    "GET /api/clm/replays": "read",
+    "GET /api/clm/replays/{name}": "read",
     "GET /api/clm/alerts": "read",
     "GET /api/clm/experiments": "read",
     "GET /api/clm/experiments/{experiment_id}": "read",
@@ -64,6 +68,7 @@ SAMPLES = {
     "run_id": "r1",
     "decision_id": "1",
     "experiment_id": "x1",
+    "name": "r1",
 }
 #: Refused for what it says, so that nobody who may start a run does.
 BODY: dict[str, list[str]] = {"models": []}

@@ -19,6 +19,7 @@ from tests.support.service import caller, running_service
 PROBLEM = "application/problem+json"
 SAMPLES = {
     "model_type": "xgboost", "version": "v1", "run_id": "r1", "decision_id": "1", "experiment_id": "x1",
+    "name": "r1",
 }  # fmt: skip
 
 

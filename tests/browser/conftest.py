@@ -13,6 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from clm.exchange.server import ExchangeServer
 from tests.support.exchange import serving, simulated
 from tests.support.shell import Shell, serving_clm, shell_in
 
@@ -46,19 +47,19 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def _at_rest(folder: Path, **environment: str) -> Iterator[Shell]:
+def at_rest(folder: Path, **environment: str) -> Iterator[tuple[Shell, ExchangeServer]]:
     """A shell beside an exchange, whose service does nothing unless it is asked to."""
     with serving(simulated()) as exchange:
         shell = shell_in(folder, exchange)
         shell.environment |= {"CLM_SCHEDULE": "off", "CLM_LIVE_SHADOW": "false", **environment}
-        yield shell
+        yield shell, exchange
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """BTCUSDT has two versions of each model; nobody needs a key."""
     folder = tmp_path_factory.mktemp("browser")
-    with _at_rest(folder, CLM_PROMOTION_POLICY="newest", CLM_RATE_LIMIT_PER_MINUTE="0") as shell:
+    with at_rest(folder, CLM_PROMOTION_POLICY="newest", CLM_RATE_LIMIT_PER_MINUTE="0") as (shell, _):
         for _ in range(2):
             assert shell("retrain", "--force").returncode == 0
         with serving_clm(shell, folder / "log") as (_, url):
@@ -71,13 +72,13 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """It has no champion and wants a key of everybody."""
     folder = tmp_path_factory.mktemp("locked")
     with (
-        _at_rest(folder, CLM_API_KEY=f"read:{READ},admin:{ADMIN}") as shell,
+        at_rest(folder, CLM_API_KEY=f"read:{READ},admin:{ADMIN}") as (shell, _),
         serving_clm(shell, folder / "log") as (_, url),
     ):
         yield url
 
 
-def _window(browser: Browser, url: str, **options: Any) -> tuple[BrowserContext, Window]:
+def window_on(browser: Browser, url: str, **options: Any) -> tuple[BrowserContext, Window]:
     context = browser.new_context(**options)
     window = Window(context.new_page(), url)
     page, wrong = window.page, window.wrong
@@ -91,7 +92,7 @@ def _window(browser: Browser, url: str, **options: Any) -> tuple[BrowserContext,
 @pytest.fixture
 def window(chromium: Browser, served: str, request: pytest.FixtureRequest) -> Iterator[Window]:
     """On the service without keys. No error in the console, no request to anywhere else."""
-    context, found = _window(chromium, served, **getattr(request, "param", {}))
+    context, found = window_on(chromium, served, **getattr(request, "param", {}))
     yield found
     context.close()
     assert found.wrong == []
@@ -100,7 +101,7 @@ def window(chromium: Browser, served: str, request: pytest.FixtureRequest) -> It
 @pytest.fixture
 def stranger(chromium: Browser, locked: str) -> Iterator[Window]:
     """On the service that wants a key, without one."""
-    context, found = _window(chromium, locked)
+    context, found = window_on(chromium, locked)
     yield found
     context.close()
     assert [said for said in found.wrong if "401" not in said] == []

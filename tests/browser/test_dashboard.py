@@ -14,7 +14,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}}
 DARK = {"color_scheme": "dark"}
 
 
-def _findings(page: Page) -> list[str]:
+def findings(page: Page) -> list[str]:
     """What axe-core calls serious or critical."""
     found = Axe().run(page).response["violations"]
     return [
@@ -31,7 +31,7 @@ def test_every_page_can_be_used_by_everybody(window: Window, path: str) -> None:
     page = window.open(path)
     page.wait_for_load_state("networkidle")
 
-    assert _findings(page) == []
+    assert findings(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 

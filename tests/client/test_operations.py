@@ -35,6 +35,10 @@ CALLS: dict[str, tuple[str, Call]] = {
         "GET /api/clm/explain/{model_type}",
         lambda c: c.explain("xgboost", **PLACE, top=3, version="v1", against="v2"),
     ),
+    "data": ("GET /api/clm/data", lambda c: c.data(**PLACE, days=3)),
+    "drift": ("GET /api/clm/drift/{model_type}", lambda c: c.drift("xgboost", **PLACE, days=3, top=2)),
+    "replays": ("GET /api/clm/replays", lambda c: c.replays()),
+    "replay": ("GET /api/clm/replays/{name}", lambda c: c.replay("2023-01-01_2025-01-01")),
     "retrain": (
         "POST /api/clm/retrain",
         lambda c: c.retrain(

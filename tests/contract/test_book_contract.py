@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from clm.core.book import Appended, EvidenceRow, Kind, LedgerKey, Source, Trial
+from clm.core.book import Appended, EvidenceRow, Kind, LedgerKey, Revision, Source, Trial
 from clm.core.errors import EvidenceMoved
 from clm.core.paired import Paired
 from clm.core.pooled_bets import Stood, joining
@@ -113,6 +113,8 @@ def test_a_score_stands_and_a_revision_is_kept_beside_it(book: EvidenceBook) -> 
     assert (first.actual, first.scored_at, first.revised) == (0.01, T0 + 2 * HOUR, 0.02)
     assert second.actual is None
     assert book.revisions() == 1
+    assert book.revised(T0, 10) == [Revision(open_time=T0, before=0.01, after=0.02)]
+    assert book.revised(T0 + HOUR, 10) == []
 
 
 def test_evidence_comes_back_to_the_last_bit(book: EvidenceBook) -> None:

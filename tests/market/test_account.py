@@ -116,6 +116,21 @@ def test_a_larger_budget_has_something_left_when_the_smaller_is_used_up_or_close
     assert account.book("exchange", 2, 55, 1002.0) == pytest.approx(18.0)
 
 
+def test_what_is_booked_and_how_long_to_hold_still_is_told_and_nothing_is_booked_by_it(
+    tmp_path: Path,
+) -> None:
+    account = Account(tmp_path / "weight.json")
+    account.book("exchange", 30, 100, 1000.0)
+    account.book("exchange", 20, 100, 1030.0)
+
+    assert account.standing("exchange", 1040.0) == (50, 0.0)
+    assert account.standing("exchange", 1065.0) == (20, 0.0)
+    assert account.standing("another", 1040.0) == (0, 0.0)
+    account.close("exchange", 1080.0, 100)
+    assert account.standing("exchange", 1065.0) == (20, 15.0)
+    assert account.standing("exchange", 1085.0) == (20, 0.0)
+
+
 def test_who_was_killed_while_booking_holds_nobody_up(tmp_path: Path) -> None:
     command = (
         "import sys, time; from filelock import FileLock\n"

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
-from clm.core.book import Appended, EvidenceRow, Forecast, Kind, LedgerKey, Trial
+from clm.core.book import Appended, EvidenceRow, Forecast, Kind, LedgerKey, Revision, Trial
 from clm.core.domain import (
     SCALE,
     TARGET,
@@ -374,6 +374,15 @@ class DictBook:
 
     def revisions(self) -> int:
         return len({t for (_, _, t), f in self._forecasts.items() if f.revised is not None})
+
+    def revised(self, since: datetime, limit: int) -> list[Revision]:
+        found = {
+            Revision(open_time=t, before=f.actual, after=f.revised)
+            for (_, _, t), f in self._forecasts.items()
+            if t >= since and f.actual is not None and f.revised is not None
+        }
+        newest_first = sorted(found, key=lambda r: (-r.open_time.timestamp(), r.before, r.after))
+        return newest_first[:limit]
 
 
 def _by_hand(

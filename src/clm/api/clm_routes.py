@@ -11,7 +11,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from clm.api import events, experiments, explain, predict, schemas, series, version_schemas
+from clm.api import (
+    data,
+    drift,
+    events,
+    experiments,
+    explain,
+    predict,
+    replays,
+    schemas,
+    series,
+    version_schemas,
+)  # fmt: skip
 from clm.api.application import application, default_application
 from clm.api.parameters import RunId, Version
 from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem, needs
@@ -289,6 +300,9 @@ _routes.include_router(events.router)
 _routes.include_router(series.router)
 _routes.include_router(experiments.router)
 _routes.include_router(explain.router)
+_routes.include_router(data.router)
+_routes.include_router(drift.router)
+_routes.include_router(replays.router)
 #: Forecasts first, and not below another router, where each look for a route costs as much as a forecast:
 #: they are asked for far more often than all the rest together.
 router = predict.router

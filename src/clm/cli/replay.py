@@ -44,8 +44,13 @@ def replay(
         bool, typer.Option("--pool", help="All symbols in one group that shares its evidence.")
     ] = False,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder of state and report; a second call goes on there.")
-    ] = Path("replay"),
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder of state and report; a second call goes on there. "
+            "Default: in CLM_REPLAY_DIR, called after start and end.",
+        ),
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Walks at once.")] = 2,
     as_json: Json = False,
 ) -> None:
@@ -69,7 +74,7 @@ def replay(
     settings = Settings.load(**given, models=models, retrain_interval_days=min(step_days, 7))
     set_up_logging(settings.log_level, settings.log_format)
     series = tuple(Series(symbol, settings.interval) for symbol in settings.symbols)
-    folder = out.resolve()
+    folder = (out or settings.replay_dir / f"{begin:%Y-%m-%d}_{stop:%Y-%m-%d}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     files = _candle_files(settings, series, candles, begin, stop, folder)
     groups = [series] if pool else [(one,) for one in series]

@@ -280,6 +280,33 @@ class Client:
         """Every attempt at a better model, newest first, with its cost in seconds."""
         return mappings(self._link.get("trials", model=model, limit=limit, symbol=symbol, interval=interval))
 
+    def data(
+        self, *, symbol: str | None = None, interval: str | None = None, days: float | None = None
+    ) -> Json:
+        """Stored candles thinned to at most 1,000 bars, gaps, revisions, freshness, request weight used."""
+        return mapping(self._link.get("data", symbol=symbol, interval=interval, days=days))
+
+    def drift(
+        self,
+        model_type: str,
+        *,
+        symbol: str | None = None,
+        interval: str | None = None,
+        days: int | None = None,
+        top: int | None = None,
+    ) -> Json:
+        """Features and volatility against the training window, by day. Raises NotFound (never trained)."""
+        query = {"symbol": symbol, "interval": interval, "days": days, "top": top}
+        return mapping(self._link.get("drift", model_type, **query))
+
+    def replays(self) -> list[Json]:
+        """The replays in the service's CLM_REPLAY_DIR, newest first."""
+        return mappings(self._link.get("replays"))
+
+    def replay(self, name: str) -> Json:
+        """One report. Raises NotFound, Conflict (it is damaged, or not written yet)."""
+        return mapping(self._link.get("replays", name), "scores")
+
     # -- the service itself
 
     def config(self) -> Json:

@@ -59,6 +59,18 @@ class Forecast:
     candles_sha256: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Revision:
+    """A forecast was scored by `before`, and the exchange says `after` now: log returns.
+
+    open_time: of the closed candle it was forecast from; the return is that of the next one.
+    """
+
+    open_time: datetime
+    before: float
+    after: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerKey:
     """One ledger: a champion's reign (since when) against a recipe; of a guard, against one version.

@@ -55,6 +55,53 @@ class Window:
         return self.since.iloc[-self.size :]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Usual:
+    """What features look like in training, and how far blocks of it keep from the whole of it.
+
+    names: n features. edges, shares: per feature the inner deciles of training, and the share of its rows in
+    each bin. limits: the Kolmogorov–Smirnov distance 95 % of training blocks keep, shape (n,). worst_block:
+    the largest share of features that were beyond their limit in one training block, 0 to 1.
+    """
+
+    names: tuple[str, ...]
+    edges: tuple[Array, ...]
+    shares: tuple[Array, ...]
+    limits: Array
+    worst_block: float
+    size: int
+
+    @classmethod
+    def of(cls, trained: pd.DataFrame, size: int) -> Usual:
+        """Of feature rows with at least one block, of `size` rows, in them."""
+        names = tuple(name for name in feature_columns(trained.columns) if not is_past(name))
+        blocks = len(trained) // size
+        distances, every, whole = np.empty((len(names), blocks)), [], []
+        for at, name in enumerate(names):
+            values = trained[name].to_numpy(dtype=np.float64)[-blocks * size :]
+            edges = np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)[1:-1]))
+            shares = _shares(values, edges, size, size)
+            every.append(edges)
+            whole.append(np.rint(shares * size).sum(axis=0) / len(values))
+            distances[at] = _ks(shares, whole[at])
+        limits = np.quantile(distances, _QUANTILE, axis=1)
+        worst = float((distances > limits[:, None]).mean(axis=0).max())
+        return cls(names, tuple(every), tuple(whole), limits, worst, size)
+
+    def moved(self, rows: pd.DataFrame, stride: int) -> tuple[Array, Array]:
+        """How far blocks are from training: (Kolmogorov–Smirnov distances, population stability indices).
+
+        The last block ends with the newest row, each other one `stride` rows, a divisor of `size`, before the
+        next. Both of shape (n, blocks), blocks = 1 + (len(rows) − size) // stride.
+        """
+        distances = np.empty((len(self.names), 1 + (len(rows) - self.size) // stride))
+        stability = np.empty_like(distances)
+        for at, (name, edges, whole) in enumerate(zip(self.names, self.edges, self.shares, strict=True)):
+            shares = _shares(rows[name].to_numpy(dtype=np.float64), edges, self.size, stride)
+            distances[at], stability[at] = _ks(shares, whole), _psi(shares, whole)
+        return distances, stability
+
+
 def feature_drift(window: Window) -> str | None:
     """Whether more features have moved than in any block of the training window; a sentence if so.
 
@@ -64,31 +111,51 @@ def feature_drift(window: Window) -> str | None:
     """
     if not window.ready:
         return None
-    names = [name for name in feature_columns(window.trained.columns) if not is_past(name)]
-    size, blocks = window.size, len(window.trained) // window.size
-    distances, recent, stability = np.empty((len(names), blocks)), np.empty(len(names)), np.empty(len(names))
-    for at, name in enumerate(names):
-        trained = window.trained[name].to_numpy(dtype=np.float64)[-blocks * size :]
-        edges = np.unique(np.quantile(trained, np.linspace(0, 1, _BINS + 1)[1:-1]))
-        bins = len(edges) + 1
-        placed = np.searchsorted(edges, trained, side="right")
-        whole = np.bincount(placed, minlength=bins) / len(placed)
-        rows = placed + bins * np.repeat(np.arange(blocks), size)
-        shares = np.bincount(rows, minlength=bins * blocks).reshape(blocks, bins) / size
-        now = np.searchsorted(edges, window.recent[name].to_numpy(dtype=np.float64), side="right")
-        share = np.bincount(now, minlength=bins) / len(now)
-        distances[at] = np.abs(np.cumsum(shares - whole, axis=1)).max(axis=1)
-        recent[at] = np.abs(np.cumsum(share - whole)).max()
-        stability[at] = _psi(share, whole)
-    usual = np.quantile(distances, _QUANTILE, axis=1)
-    drifted = recent > usual
-    worst_block = float((distances > usual[:, None]).mean(axis=0).max())
-    if drifted.mean() <= worst_block:
+    usual = Usual.of(window.trained, window.size)
+    distances, stability = usual.moved(window.recent, window.size)
+    drifted = distances[:, 0] > usual.limits
+    if drifted.mean() <= usual.worst_block:
         return None
-    most = int(np.argmax(stability))
+    most = int(np.argmax(stability[:, 0]))
     return (
-        f"Feature drift: {int(drifted.sum())} of {len(names)} features moved, more than in any training "
-        f"block ({worst_block:.0%}); most {names[most]}, population stability index {stability[most]:.2f}"
+        f"Feature drift: {int(drifted.sum())} of {len(usual.names)} features moved, more than in any "
+        f"training block ({usual.worst_block:.0%}); most {usual.names[most]}, population stability index "
+        f"{stability[most, 0]:.2f}"
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Regime:
+    """How volatile the last `RECENT` were, over what came before them.
+
+    ratio: by the candle it was known at, UTC. low, high: what 99.9 % of the training window's candles kept
+    to. before: what it is compared with.
+    """
+
+    ratio: pd.Series[float]
+    low: float
+    high: float
+    before: timedelta
+
+
+def regime(window: Window) -> Regime | None:
+    """None where too little is known to say what is usual."""
+    rows = pd.concat([window.trained[TARGET], window.since[TARGET]])
+    rows = rows[np.isfinite(rows.to_numpy(dtype=np.float64))]
+    size, before = (
+        np.abs(rows.to_numpy(dtype=np.float64)),
+        min(REGIME // window.step, len(window.trained) // 4),
+    )
+    ratio = _recent_over_before(size, window.size, before)
+    known = ratio[: len(ratio) - len(window.since)]
+    if len(known) < MIN_BLOCKS * window.size // 2 or not np.isfinite(ratio).all():
+        return None
+    low, high = np.quantile(known, (1 - _RARE, _RARE))
+    return Regime(
+        pd.Series(ratio, index=rows.index[len(rows) - len(ratio) :]),
+        float(low),
+        float(high),
+        before * window.step,
     )
 
 
@@ -98,21 +165,13 @@ def regime_shift(window: Window) -> str | None:
     Mean absolute return of the recent block over that of the `REGIME` before it (a quarter of the training
     window where that is shorter). Alarm: beyond what 99.9 % of the training window's candles kept to.
     """
-    if not window.ready:
-        return None
-    returns = pd.concat([window.trained[TARGET], window.since[TARGET]]).to_numpy(dtype=np.float64)
-    size, before = np.abs(returns[np.isfinite(returns)]), min(REGIME // window.step, len(window.trained) // 4)
-    ratio = _recent_over_before(size, window.size, before)
-    known = ratio[: -len(window.since)]
-    if len(known) < MIN_BLOCKS * window.size // 2 or not np.isfinite(ratio).all():
-        return None
-    low, high = np.quantile(known, (1 - _RARE, _RARE))
-    if low <= ratio[-1] <= high:
+    found = regime(window) if window.ready else None
+    if found is None or found.low <= found.ratio.iloc[-1] <= found.high:
         return None
     return (
-        f"Regime shift: returns of the last {RECENT.days} days are {ratio[-1]:.2f} × as large as in the "
-        f"{before * window.step / timedelta(days=1):.0f} days before; in training that was "
-        f"{low:.2f} to {high:.2f} ×"
+        f"Regime shift: returns of the last {RECENT.days} days are {found.ratio.iloc[-1]:.2f} × as large as "
+        f"in the {found.before / timedelta(days=1):.0f} days before; in training that was "
+        f"{found.low:.2f} to {found.high:.2f} ×"
     )
 
 
@@ -171,7 +230,25 @@ def _gain_over_zero(forecast: FloatArray, actual: FloatArray, variance: FloatArr
     return 2 * forecast * surprise / variance, 2 * CLIP * np.abs(forecast) / sigma
 
 
-def _psi(share: Array, whole: Array) -> float:
-    """Population stability index; empty bins count as a thousandth."""
-    now, then = np.maximum(share, 1e-3), np.maximum(whole, 1e-3)
-    return float(np.sum((now - then) * np.log(now / then)))
+def _shares(values: Array, edges: Array, size: int, stride: int) -> Array:
+    """Of blocks of `size` values, one every `stride` to the last, the share in each bin: (blocks, bins)."""
+    bins, chunks = len(edges) + 1, len(values) // stride
+    placed = np.searchsorted(edges, values[len(values) - chunks * stride :], side="right")
+    placed += bins * np.repeat(np.arange(chunks), stride)
+    counts = np.zeros((chunks + 1, bins), dtype=np.int64)
+    np.cumsum(np.bincount(placed, minlength=bins * chunks).reshape(chunks, bins), axis=0, out=counts[1:])
+    shares: Array = (counts[size // stride :] - counts[: chunks + 1 - size // stride]) / size
+    return shares
+
+
+def _ks(shares: Array, whole: Array) -> Array:
+    """Kolmogorov–Smirnov distance of each block, 0 to 1."""
+    distance: Array = np.abs(np.cumsum(shares - whole, axis=1)).max(axis=1)
+    return distance
+
+
+def _psi(shares: Array, whole: Array) -> Array:
+    """Population stability index of each block; empty bins count as a thousandth."""
+    now, then = np.maximum(shares, 1e-3), np.maximum(whole, 1e-3)
+    index: Array = np.sum((now - then) * np.log(now / then), axis=1)
+    return index

@@ -17,9 +17,9 @@
     │   ├── SlotTaken · KeyExists
     │   ├── NotExplainable · NotReproducible
     │   ├── ExperimentOpen · ExperimentOver · VersionUnfit
-    │   └── LastSeries
+    │   └── LastSeries · ReplayUnreadable
     ├── NotFound                VersionNotFound · RunNotFound · DecisionNotFound · KeyNotFound
-    │                           ExperimentNotFound
+    │                           ExperimentNotFound · ReplayNotFound
     ├── AccessDenied            who asks has no role that covers it
     └── PermanentError          will not work until somebody mends something
         ├── ExchangeRejected        the exchange refused the request for another reason
@@ -207,6 +207,10 @@ class LastSeries(Conflict):
     """At least one series is watched."""
 
 
+class ReplayUnreadable(Conflict):
+    """The report of a replay is damaged, or not written yet."""
+
+
 class IllegalTransition(Conflict):
     """The version's status does not allow this step."""
 
@@ -249,6 +253,10 @@ class RunNotFound(NotFound):
 
 class ExperimentNotFound(NotFound):
     """No experiment has this id."""
+
+
+class ReplayNotFound(NotFound):
+    """No replay has this name."""
 
 
 class KeyNotFound(NotFound):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from clm.core.book import Appended, EvidenceRow, Forecast, LedgerKey, Trial
+from clm.core.book import Appended, EvidenceRow, Forecast, LedgerKey, Revision, Trial
 from clm.core.domain import Series
 from clm.core.evidence import Evidence
 from clm.core.experiments import Experiment
@@ -104,6 +104,10 @@ class EvidenceBook(Protocol):
 
     def revisions(self) -> int:
         """How many scored candles the exchange revised afterwards."""
+        ...
+
+    def revised(self, since: datetime, limit: int) -> list[Revision]:
+        """Those of them opened at or after `since`, newest first, at most `limit`."""
         ...
 
 

@@ -15,7 +15,8 @@ from clm.dashboard.desk import Refused, Session
 #: Path → name, in the order of the menu.
 PAGES = {
     "/": "Overview", "/retrain": "Retrain", "/shadow": "Shadow", "/history": "History",
-    "/decisions": "Decisions", "/explain": "Explain", "/service": "Service",
+    "/decisions": "Decisions", "/explain": "Explain", "/drift": "Drift", "/data": "Data",
+    "/replays": "Replays", "/service": "Service",
 }  # fmt: skip
 
 #: Seconds a page waits for what it shows before it is sent without.

@@ -12,7 +12,18 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Message, Receive, Scope, Send
 
 from clm.api.hosts import path_of
-from clm.dashboard import decisions, explain, history, overview, retrain, service, shadow
+from clm.dashboard import (
+    data,
+    decisions,
+    drift,
+    explain,
+    history,
+    overview,
+    replays,
+    retrain,
+    service,
+    shadow,
+)
 from clm.dashboard.desk import Desk, Refused, Session
 from clm.dashboard.frame import PAGES, apology
 
@@ -28,7 +39,8 @@ _POLICY = (
 _PATIENCE = 30.0
 _SHOWS: dict[str, Callable[[Session, Request], Awaitable[None]]] = {
     "/retrain": retrain.retrain, "/shadow": shadow.shadow, "/history": history.history,
-    "/decisions": decisions.decisions, "/explain": explain.explain, "/service": service.service,
+    "/decisions": decisions.decisions, "/explain": explain.explain, "/drift": drift.drift, "/data": data.data,
+    "/replays": replays.replays, "/service": service.service,
 }  # fmt: skip
 
 

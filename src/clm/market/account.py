@@ -54,6 +54,20 @@ class Account:
 
         self._change(closed)
 
+    def standing(self, host: str, now: float) -> tuple[int, float]:
+        """(weight booked in the last minute, seconds until anything is booked again); nothing is booked."""
+        spent = 0
+
+        def read(pages: _Pages) -> float:
+            nonlocal spent
+            page = pages.get(host, {})
+            spent = sum(weight for at, weight in page.get("booked", []) if now - _MINUTE < at <= now)
+            closed = float(page.get("closed", (0.0, 0))[0]) - now
+            return closed if 0 < closed <= _MINUTE else 0.0
+
+        waits = self._change(read)
+        return spent, waits
+
     def _change(self, change: Callable[[_Pages], float]) -> float:
         with self._lock:
             if self._alone is None:

@@ -15,13 +15,15 @@ from clm.market.account import Account
 
 log = structlog.get_logger()
 _HEADER = "x-mbx-used-weight-1m"
-#: Of the 6,000 an address may use; what is left over is for whoever shares it.
+#: Request weight an address may use a minute.
+EXCHANGE_LIMIT = 6000
+#: What is left over is for whoever shares the address.
 _OF_THE_HASTY = 5800
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """weight_budget: request weight we allow ourselves a minute (Binance allows 6,000 an address).
+    """weight_budget: request weight we allow ourselves a minute (Binance allows `EXCHANGE_LIMIT`).
 
     account: where it is booked, by all processes that share it. attempts, first_wait: tries and seconds
     before the second; each wait doubles. longest_wait: seconds we are willing to wait for leave; what takes
@@ -62,6 +64,11 @@ class Pace:
         if used.isdecimal() and len(used) < 10 and int(used) >= self.weight_budget:
             now = self.wall()
             self.account.close(urlsplit(url).netloc, now + 60 - now % 60, self.weight_budget)
+
+    def standing(self, url: str) -> dict[str, float]:
+        """used: weight all that share the account booked in a minute; waits: seconds to hold still."""
+        used, waits = self.account.standing(urlsplit(url).netloc, self.wall())
+        return {"used": used, "budget": self.weight_budget, "limit": EXCHANGE_LIMIT, "waits": waits}
 
     def retries(self) -> Iterable[stamina.Attempt]:
         """Tries, for as long as another one may help."""

@@ -10,7 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from clm.core.book import Appended, EvidenceRow, Forecast, Kind, LedgerKey, Source, Trial
+from clm.core.book import Appended, EvidenceRow, Forecast, Kind, LedgerKey, Revision, Source, Trial
 from clm.core.domain import Series
 from clm.core.errors import EvidenceMoved
 from clm.core.evidence import Evidence
@@ -251,6 +251,18 @@ class SQLEvidenceBook:
         )
         with self._database.reading() as connection:
             return int(connection.execute(query).scalar() or 0)
+
+    def revised(self, since: datetime, limit: int) -> list[Revision]:
+        when, before, after = forecasts.c.open_time, forecasts.c.actual, forecasts.c.revised
+        query = (
+            sa.select(when, before, after)
+            .distinct()
+            .where(self._mine(forecasts), after.is_not(None), when >= since)
+            .order_by(when.desc(), before, after)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query.limit(limit)).all()
+        return [Revision(open_time=row[0], before=row[1], after=row[2]) for row in rows]
 
     def _where(self, model_type: str) -> dict[str, str]:
         return {
