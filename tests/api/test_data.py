@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from benchmarks.asking import free_port
 from clm.api.app import create_app
 from clm.bootstrap import Application
 from clm.core.book import Forecast, Source
@@ -106,16 +107,18 @@ def test_what_the_candles_cost_is_told(service: Service) -> None:
 
 
 def test_an_exchange_that_is_down_hides_no_candle(service: Service) -> None:
-    client, application, exchange = service
+    _, application, _ = service
     _fetched(application, 10)
-    exchange.set_faults("500:1")
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    settings = application.settings.model_copy(update={"binance_url": nowhere})
 
-    answer = client.get("/api/clm/data?days=2")
+    with Application(settings, interactive=True) as cut_off, TestClient(create_app(cut_off)) as client:
+        answer = client.get("/api/clm/data?days=2")
 
     assert answer.status_code == 200
     shown = answer.json()
     assert (shown["now"], shown["behind_seconds"], shown["fresh"]) == (None, None, None)
-    assert exchange.url in shown["clock_note"]
+    assert nowhere in shown["clock_note"]
     assert len(shown["bars"]) == 48
 
 
