@@ -141,7 +141,7 @@ def _features(found: dict[str, Any]) -> None:
 
 
 def _named(one: dict[str, Any]) -> None:
-    ui.label(one["feature"])
+    ui.label(one["feature"]).classes("whitespace-nowrap")
     if one["family"]:
         ui.label(one["family"]).classes("clm-soft text-xs")
 
