@@ -113,7 +113,7 @@ class RunSupervisor:
         for run_id in list(self._children):
             if not self.wait(run_id, max(0.0, deadline - time.monotonic())):
                 try:
-                    self._store.interrupt(run_id, "the service was stopped")
+                    self._store.interrupt(run_id, "the service was stopped", planned=True)
                 except ClmError as error:
                     # It has just ended by itself; or the database is away, and its silence will tell.
                     log.info("run_not_handed_over", run_id=run_id, reason=str(error))
