@@ -55,9 +55,7 @@ class Services(Parts):
     def messenger(self) -> Messenger:
         """What sends alerts. Raises InvalidSetting for an address that cannot be."""
         outbox = SQLOutbox(self.registry.database)
-        return Messenger(
-            outbox, self.receivers, self.settings.alerts_per_hour, watch=self.look_after_alerts
-        )
+        return Messenger(outbox, self.receivers, self.settings.alerts_per_hour, watch=self.look_after_alerts)
 
     def look_after_alerts(self) -> None:
         """What only looking tells is raised or settled; what is long over is forgotten."""

@@ -110,7 +110,10 @@ def _of_rows(stored: Totals) -> Iterator[Metric]:
     yield queue
     # No counter: an incident that comes again is begun anew, and old ones are forgotten.
     incidents = GaugeMetricFamily("clm_incidents", "Incidents noticed within the last hour", labels=("kind",))
-    for name, number in {**dict.fromkeys(KINDS, 0), **{r["kind"]: r["number"] for r in stored.alerts}}.items():
+    for name, number in {
+        **dict.fromkeys(KINDS, 0),
+        **{r["kind"]: r["number"] for r in stored.alerts},
+    }.items():
         incidents.add_metric((name,), number)
     yield incidents
 

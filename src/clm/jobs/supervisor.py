@@ -76,7 +76,7 @@ class RunSupervisor:
     def recover(self) -> None:
         """Takes up what was interrupted, here or on a machine that is no more; called now and then."""
         self.tidy()
-        for kind in (RunKind.RETRAIN, RunKind.RETENTION):
+        for kind in (RunKind.RETRAIN, RunKind.RETENTION, RunKind.REPRODUCE):
             run = self._store.latest(kind)
             if run is not None and to_be_resumed(run):
                 self._resume(run)

@@ -53,7 +53,7 @@ class SQLRunStore:
         with self._database.reading() as connection:
             found = connection.execute(query).scalar()
         if found is not None:
-            raise RunInProgress(found)
+            raise RunInProgress(found, str(kind))
 
     def start(self, run_id: str, owner: str) -> Run:
         with self._database.writing(fenced=False) as connection:
@@ -274,7 +274,7 @@ class SQLRunStore:
 def _asked(request: RunRequest) -> Any:
     """The request without what has columns of its own."""
     asked = jsonable(request)
-    names = ("models", "symbols", "intervals", "force", "requested_by", "params")
+    names = ("models", "symbols", "intervals", "force", "requested_by", "params", "version")
     return {name: asked[name] for name in names}
 
 
@@ -298,6 +298,7 @@ def _run(row: sa.Row[Any]) -> Run:
             slot=row.slot,
             # Runs of before know no such thing.
             params=asked.get("params"),
+            version=asked.get("version"),
         ),
         created_at=row.created_at,
         started_at=row.started_at,
