@@ -50,6 +50,8 @@ a:focus-visible, button:focus-visible, [tabindex]:focus-visible {
 .clm-table th { text-align:left; color:var(--soft); font-weight:600; }
 .clm-table th, .clm-table td { padding:.4rem .7rem .4rem 0; border-bottom:1px solid var(--line);
   vertical-align:top; overflow-wrap:anywhere; min-width:5rem; }
+.clm-log { max-height:14rem; overflow:auto; font:.78rem/1.5 ui-monospace,monospace; color:var(--soft);
+  border:1px solid var(--line); border-radius:6px; padding:.4rem .6rem; overflow-wrap:anywhere; }
 .clm-main a { color:var(--link); }
 .clm-main .q-field__label, .clm-main .q-field__native, .clm-main .q-checkbox__label { color:var(--ink); }
 .text-clm { color:var(--link); }

@@ -48,10 +48,10 @@ def _audit(rows: list[dict[str, Any]]) -> None:
         return empty("Nobody has changed anything yet.")
     cells = [
         (when(row["at"]), f"{row['actor']} ({row['role'] or 'no role'})", row["origin"], row["action"],
-         row["result"] or "under way")
+         json.dumps(row["detail"]) if row["detail"] else None, row["result"] or "under way")
         for row in rows
     ]  # fmt: skip
-    return table(("When", "Who", "From", "What", "Came to"), cells, "Audit")
+    return table(("When", "Who", "From", "What", "Asked for", "Came to"), cells, "Audit")
 
 
 def _settings(found: dict[str, Any]) -> None:
