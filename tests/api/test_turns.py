@@ -23,7 +23,7 @@ def test_each_model_of_a_run_says_what_came_of_it_and_its_lines_stay(tmp_path: P
     with running_service(tmp_path, training_params=never) as (application, exchange):
         client = caller(create_app(application))
         exchange.exchange.latency = 0.2
-        body = {"force": True, "params": {"xgboost": {"num_trees": 5}}}
+        body = {"force": True, "params": {"xgboost": {"num_trees": 5, "min_data_in_leaf": 100}}}
         run_id = client.post("/api/clm/retrain", json=body).json()["run_id"]
         seen: set[str] = set()
         while not application.runs.get(run_id).state.over:

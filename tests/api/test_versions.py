@@ -49,7 +49,7 @@ def test_two_versions_are_told_apart_by_what_differs(service: Service) -> None:
     assert {group for group, _ in facts} == {
         "version", "metrics", "recipe", "features", "lineage", "evidence", "training"
     }  # fmt: skip
-    trees = facts["recipe", "num_trees"]
+    trees = facts["recipe", "num_boost_round"]
     assert (trees["a"], trees["b"], trees["same"]) == (6, 7, False)
     assert facts["features", "schema"]["same"]
     assert facts["lineage", "replaced"]["b"] == before
