@@ -24,9 +24,9 @@ class HistoryPage:
     def __init__(self, session: Session, place: Place) -> None:
         self._session, self._place = session, place
         path = f"/api/clm/history/{place.model}"
-        self.versions = Fresh(partial(session.get, path, limit=50, **place.series), self._draw)
         asked = partial(session.get, "/api/clm/runs", kind="reproduce", limit=1)
         self.remade = Fresh(asked, lambda found: remade(session, found, self._cancel), seconds=1.0)
+        self.versions = Fresh(partial(session.get, path, limit=50, **place.series), self._draw)
 
     def _draw(self, found: dict[str, Any]) -> None:
         versions = found["versions"]
