@@ -104,7 +104,7 @@ def test_the_service_page_shows_health_audit_and_settings_without_a_secret(windo
     settings = page.get_by_role("region", name="Settings")
     expect(settings).to_be_visible()
     for name in httpx.get(f"{window.url}/api/clm/config").json():
-        expect(settings).to_contain_text(name)
+        expect(settings).to_contain_text(f"CLM_{name.upper()}")
 
 
 def test_only_what_lasts_needs_somebody(window: Window) -> None:

@@ -19,6 +19,9 @@ PAGES = {
     "/replays": "Replays", "/service": "Service",
 }  # fmt: skip
 
+#: White on the colour of what went wrong.
+_CLOSE = [{"label": "Close", "color": "white"}]
+
 #: Seconds a page waits for what it shows before it is sent without.
 _WITH_THE_PAGE = 0.7
 
@@ -113,7 +116,7 @@ async def send(
     session.changed()
     if not answer["ok"]:
         said = answer["body"].get("detail") or f"the service answered {answer['status']}"
-        ui.notify(f"{said[:1].upper()}{said[1:]}.", type="negative", timeout=8000, close_button="Close")
+        ui.notify(f"{said[:1].upper()}{said[1:]}.", type="negative", timeout=8000, actions=_CLOSE)
     return answer["ok"], answer["body"]
 
 

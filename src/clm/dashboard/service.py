@@ -55,5 +55,8 @@ def _audit(rows: list[dict[str, Any]]) -> None:
 
 
 def _settings(found: dict[str, Any]) -> None:
-    rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in found.items()]
+    rows = [
+        (f"CLM_{name.upper()}", value if isinstance(value, str) else json.dumps(value))
+        for name, value in found.items()
+    ]
     table(("Setting", "In force (secrets masked)"), rows, "Settings")
