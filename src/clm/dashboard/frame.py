@@ -48,6 +48,8 @@ a:focus-visible, button:focus-visible, [tabindex]:focus-visible {
 .clm-main { width:100%; max-width:82rem; margin:0 auto; padding:1rem; gap:1rem; }
 .clm-main h1 { font-size:1.5rem; font-weight:650; margin:0; line-height:1.3; }
 .clm-main h2 { font-size:1.1rem; font-weight:600; margin:0; line-height:1.4; }
+.clm-main h3 { font-size:.9rem; font-weight:600; margin:0; line-height:1.4; }
+.body--dark input[type=date] { color-scheme:dark; }
 .clm-table { width:100%; overflow-x:auto; }
 .clm-table table { border-collapse:collapse; width:100%; font-size:.9rem; }
 .clm-table th { text-align:left; color:var(--soft); font-weight:600; }

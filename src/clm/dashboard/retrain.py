@@ -130,7 +130,7 @@ def _log(lines: list[dict[str, Any]]) -> None:
     """What the run said, newest first; kept with the run, so that a reload loses nothing."""
     if not lines:
         return
-    ui.html("<h3>What it said, newest first</h3>", sanitize=False).classes("clm-soft text-sm")
+    ui.html("<h3>What it said, newest first</h3>", sanitize=False)
     with ui.element("div").classes("clm-log w-full").props('role=log tabindex=0 aria-label="Log of the run"'):
         for line in reversed(lines):
             ui.label(f"{line['at'][11:19]}  {line['message']}")

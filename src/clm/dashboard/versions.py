@@ -21,6 +21,8 @@ from clm.dashboard.words import metric, run_span, when
 _DRAWN = 12
 #: Points of one reign's bar, so that it answers wherever it is pointed at.
 _POINTS = 40
+#: Of axes: to be read on light and on dark.
+_SOFT = "#7a8899"
 _VERDICTS = {
     "identical": ("The same bytes came out.", "good"),
     "within tolerance": ("Other bytes came out, with the same forecasts to a millionth.", "good"),
@@ -68,8 +70,8 @@ def _timeline(found: list[dict[str, Any]], now: datetime) -> None:
     options = {
         "grid": {"left": 8, "right": 24, "top": 10, "bottom": 8, "containLabel": True},
         "tooltip": {"trigger": "item", "confine": True, "extraCssText": "max-width:24rem;white-space:normal"},
-        "xAxis": {"type": "time", "axisLabel": {"hideOverlap": True}},
-        "yAxis": {"type": "category", "data": names},
+        "xAxis": {"type": "time", "axisLabel": {"hideOverlap": True, "color": _SOFT}},
+        "yAxis": {"type": "category", "data": names, "axisLabel": {"color": _SOFT}},
         "series": series,
     }  # fmt: skip
     chart(options, f"Who was champion when. {escape('; '.join(told))}", f"{4 + 1.7 * len(names)}rem")
