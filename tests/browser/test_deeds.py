@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import READ, Window
-from tests.browser.test_dashboard import DARK, PHONE, _findings
+from tests.browser.test_dashboard import DARK, PHONE, findings
 
 PLACE = {"symbol": "BTCUSDT", "interval": "1h"}
 HISTORY = "/history?symbol=BTCUSDT&interval=1h&model=xgboost"
@@ -31,7 +31,7 @@ def test_two_versions_stand_side_by_side_at_an_address_of_their_own(window: Wind
     expect(beside).not_to_contain_text("the same")
     page.get_by_role("checkbox", name="Also what is the same").click()
     expect(beside).to_contain_text("the same")
-    assert _findings(page) == []
+    assert findings(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
