@@ -23,6 +23,7 @@ from clm.core.recompute import Recomputed, recompute
 from clm.core.runs import Run, RunKind, RunRequest
 from clm.core.space import SearchableFamily, space_of
 from clm.core.standings import standings
+from clm.core.turns import turns
 from clm.core.watchlist import Watched
 from clm.core.wire import jsonable
 from clm.cycles import CycleOutcome, Cycles
@@ -215,6 +216,22 @@ class Application(Cycles):
                 f"{model_type} of {series} has no champion to challenge: train one with `clm retrain` "
                 "first, or search with --dry-run"
             )
+
+    def turns(self, run_id: str) -> dict[str, Any]:
+        """How each model of a run fares, and what the run said so far. Raises RunNotFound."""
+        run = self.runs.get(run_id)
+        request, wanted = run.request, []
+        if request.kind is RunKind.RETRAIN:
+            # As far as it is still watched.
+            wanted = [
+                (series, request.models or self.models_of(series)) for series in self.series
+                if (request.symbols is None or series.symbol in request.symbols)
+                and (request.intervals is None or series.interval in request.intervals)
+            ]  # fmt: skip
+        return {
+            "models": turns(run, self.runs.journal(run_id), wanted),
+            "log": list(run.progress.get("log", ())),
+        }
 
     def perform(self, run: Run, progress: Callable[[Progress], None]) -> CycleOutcome:
         """What a run asks for, here and now; of what earlier attempts have done, nothing twice."""

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -20,11 +20,22 @@ from typing import Any
 import pandas as pd
 
 from clm.bootstrap import Application
-from clm.core.domain import ModelArtifact, Series
-from clm.core.errors import ArtifactCorrupt, ArtifactMissing, ClmError, PermanentError, StorageFailed
+from clm.core.domain import ModelArtifact, Progress, Series
+from clm.core.errors import (
+    ArtifactCorrupt,
+    ArtifactMissing,
+    BadInput,
+    ClmError,
+    DatabaseUnavailable,
+    LeaseLost,
+    PermanentError,
+    StorageFailed,
+)
 from clm.core.protocols import TrainedModel
 from clm.core.reproduce import CandleSource, Verdict, reproduce
+from clm.core.runs import Run
 from clm.core.wire import jsonable
+from clm.cycles import CycleOutcome
 from clm.features.engineer import QuantumFeatureEngineer
 from clm.jobs.supervisor import ONE_THREAD
 from clm.market.binance import BinanceDataClient
@@ -88,6 +99,26 @@ def rebuild(
         registry.folder.claim()
         registry.upkeep.put_back(artifact, found.raw)
     return {**found.view(), "restored": restored, "seconds": round(time.perf_counter() - began, 3)}
+
+
+def remake(application: Application, run: Run, progress: Callable[[Progress], None]) -> CycleOutcome:
+    """What a run of the kind REPRODUCE asks for; its report is what `rebuild` answers."""
+    request = run.request
+    if not (request.models and request.symbols and request.intervals and request.version):
+        raise BadInput("version", request.version, "the name of a version, with its model type and series")
+    series, model_type = Series(request.symbols[0], request.intervals[0]), request.models[0]
+    named = f"{model_type} {request.version} of {series}"
+    message = f"making {named} once more from what is stored about it"
+    progress(Progress(step="rebuild", message=message, done=0, total=1, model_type=model_type, series=series))
+    try:
+        found = rebuild(application, series, model_type, request.version)
+    except (DatabaseUnavailable, LeaseLost):
+        raise
+    except ClmError as error:
+        return CycleOutcome({}, str(error))
+    message = f"{named}: {found['verdict']}"
+    progress(Progress(step="done", message=message, done=1, total=1, model_type=model_type, series=series))
+    return CycleOutcome(found, None)
 
 
 def _train(model_type: str, rows: pd.DataFrame, params: Mapping[str, Any], seed: int) -> TrainedModel:

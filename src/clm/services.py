@@ -55,9 +55,12 @@ class Services(Parts):
     def messenger(self) -> Messenger:
         """What sends alerts. Raises InvalidSetting for an address that cannot be."""
         outbox = SQLOutbox(self.registry.database)
-        return Messenger(
-            outbox, self.receivers, self.settings.alerts_per_hour, watch=self.look_for_stale_data
-        )
+        return Messenger(outbox, self.receivers, self.settings.alerts_per_hour, watch=self.look_after_alerts)
+
+    def look_after_alerts(self) -> None:
+        """What only looking tells is raised or settled; what is long over is forgotten."""
+        self.look_for_stale_data()
+        self.alerts.forget()
 
     def look_for_stale_data(self) -> None:
         """An alert for each series with a champion that gets no new candles; over when it gets some again."""

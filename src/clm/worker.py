@@ -11,22 +11,27 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from clm.bootstrap import Application
 from clm.core.domain import Progress
 from clm.core.errors import DatabaseUnavailable, LeaseLost
-from clm.core.runs import RunState
-from clm.core.wire import jsonable
+from clm.core.runs import RunKind, RunState
+from clm.core.wire import iso, jsonable
 from clm.fanout import perform
 from clm.jobs.guard import LOST, Limits, WorkerGuard, owner
+from clm.rebuild import remake
 from clm.settings import Settings
 from clm.telemetry import set_up_logging
 
 log = structlog.get_logger()
 _NICENESS = 10
+#: Of what a run says, the newest lines are kept.
+_KEPT_LINES = 200
 
 
 def main() -> int:
@@ -60,14 +65,19 @@ def work(
     run = runs.start(run_id, owner())
     limits = Limits(settings.run_time_limit_minutes * 60, settings.run_memory_limit_mb)
 
+    # What it says is kept with the row, also for who looks later; an earlier attempt's comes first.
+    lines: list[dict[str, Any]] = list(run.progress.get("log", ()))
+
     def tell(progress: Progress) -> None:
-        runs.beat(run.fence, jsonable(progress))
+        lines.append({"at": iso(datetime.now(UTC)), "message": progress.message})
+        runs.beat(run.fence, {**jsonable(progress), "log": lines[-_KEPT_LINES:]})
         log.info("progress", run_id=run_id, done=progress.done, total=progress.total, step=progress.message)
         listener(progress)
 
     with WorkerGuard(runs, run.fence, limits) as guard, application.registry.database.under(run.fence):
         try:
-            outcome = perform(application, run, tell)
+            work_on = remake if run.request.kind is RunKind.REPRODUCE else perform
+            outcome = work_on(application, run, tell)
         except LeaseLost as error:
             log.warning("run_lost", run_id=run_id, reason=str(error))
             return LOST

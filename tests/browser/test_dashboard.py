@@ -64,7 +64,7 @@ def test_a_retraining_is_started_watched_through_a_reload_and_leads_to_a_decisio
 
     assert asked.value.post_data_json == {"models": None, "symbols": None, "force": True}
     expect(page.get_by_role("status")).to_contain_text(f"{run_id}: completed", timeout=60_000)
-    expect(page.get_by_role("region", name="What came of each model")).to_contain_text("PROMOTE")
+    expect(page.get_by_role("region", name="What came of each model")).to_contain_text("promoted")
 
 
 def test_a_champion_is_taken_back_only_by_who_says_so_twice(window: Window) -> None:

@@ -42,7 +42,14 @@ CALLS: dict[str, tuple[str, Call]] = {
     "retrain": (
         "POST /api/clm/retrain",
         lambda c: c.retrain(
-            ["xgboost"], force=True, symbols=["BTCUSDT"], intervals=["1h"], wait=False, timeout=1, poll=1
+            ["xgboost"],
+            force=True,
+            symbols=["BTCUSDT"],
+            intervals=["1h"],
+            params={"xgboost": {"max_depth": 3}},
+            wait=False,
+            timeout=1,
+            poll=1,
         ),
     ),
     "status": ("GET /api/clm/status", lambda c: c.status()),
@@ -59,7 +66,17 @@ CALLS: dict[str, tuple[str, Call]] = {
         lambda c: c.promote("xgboost", "v1", **PLACE, uncertified=True),
     ),
     "rollback": ("POST /api/clm/rollback/{model_type}", lambda c: c.rollback("xgboost", **PLACE)),
-    "decisions": ("GET /api/clm/decisions", lambda c: c.decisions(**FOUND)),
+    "decisions": (
+        "GET /api/clm/decisions",
+        lambda c: c.decisions(**FOUND, every=True, outcome="REJECT", text="loss", since=MOMENT, until=MOMENT),
+    ),
+    "reigns": ("GET /api/clm/reigns/{model_type}", lambda c: c.reigns("xgboost", 3, **PLACE)),
+    "compare": ("GET /api/clm/compare/{model_type}", lambda c: c.compare("xgboost", "v1", "v2", **PLACE)),
+    "reproduce": (
+        "POST /api/clm/reproduce/{model_type}/{version}",
+        lambda c: c.reproduce("xgboost", "v1", **PLACE),
+    ),
+    "run_models": ("GET /api/clm/runs/{run_id}/models", lambda c: c.run_models("r1")),
     "decision": ("GET /api/clm/decisions/{decision_id}", lambda c: c.decision(1)),
     "shadow": ("GET /api/clm/shadow", lambda c: c.shadow(**PLACE)),
     "trials": ("GET /api/clm/trials", lambda c: c.trials(**FOUND)),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Security
+from fastapi import APIRouter, Depends, Query, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from clm.api import (
     data,
+    decisions,
     drift,
     events,
     experiments,
@@ -22,8 +23,10 @@ from clm.api import (
     schemas,
     series,
     version_schemas,
+    versions,
 )  # fmt: skip
 from clm.api.application import application, default_application
+from clm.api.decisions import Interval, Limit, ModelFilter, ModelTypeName, Symbol
 from clm.api.parameters import RunId, Version
 from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem, needs
 from clm.bootstrap import Application
@@ -32,7 +35,7 @@ from clm.core.access import Role
 from clm.core.manager import ContinuousLearningManager
 from clm.core.protocols import ModelRegistry
 from clm.core.runs import RunKind, RunRequest
-from clm.core.standings import decision_view, trial_views
+from clm.core.standings import trial_views
 from clm.core.wire import alert_view, artifact_view, audit_view, jsonable, run_view
 
 __all__ = ["application", "default_application", "get_clm_instance", "router"]
@@ -57,14 +60,6 @@ def get_clm_instance() -> ContinuousLearningManager:
 
 
 App = Annotated[Application, Depends(application)]
-Symbol = Annotated[
-    str | None, Query(description="configured symbol; default: the first", examples=["BTCUSDT"])
-]
-Interval = Annotated[str | None, Query(description="candle length; default: the configured", examples=["1h"])]
-ModelTypeName = Annotated[str, Path(description="xgboost, lightgbm, …", examples=["xgboost"])]
-DecisionId = Annotated[int, Path(description="as `GET /decisions` lists it", examples=[12])]
-ModelFilter = Annotated[str | None, Query(description="one model type; default: all", examples=["xgboost"])]
-Limit = Annotated[int, Query(ge=1, le=500)]
 
 
 @_routes.post(
@@ -79,12 +74,13 @@ def retrain(app: App, body: schemas.RetrainRequest | None = None) -> dict[str, s
 
     Without a body, or with nulls: all models of all series that are watched whose trigger fires.
     """
-    body = body or schemas.RetrainRequest(models=None, force=False, symbols=None, intervals=None)
+    body = body or schemas.RetrainRequest(models=None, force=False, symbols=None, intervals=None, params=None)
     asked = RunRequest(
         models=tuple(body.models) if body.models is not None else None,
         symbols=tuple(body.symbols) if body.symbols is not None else None,
         intervals=tuple(body.intervals) if body.intervals is not None else None,
         force=body.force,
+        params=body.params,
         requested_by="rest",
     )
     app.check_request(asked)
@@ -156,7 +152,7 @@ def clear_cache(app: App) -> dict[str, str]:
 
 @_routes.get("/runs", response_model=list[schemas.RunView])
 def runs(app: App, limit: Limit = 20, kind: RunKind = RunKind.RETRAIN) -> list[dict[str, Any]]:
-    """Runs, newest first: of retraining, or ticks of the live shadow, or of retention."""
+    """Runs, newest first: of retraining, ticks of the live shadow, retention, or of reproducing versions."""
     app.supervisor.tidy()
     return [run_view(run) for run in app.runs.recent(limit, kind)]
 
@@ -187,32 +183,6 @@ def cancel(run_id: RunId, app: App) -> dict[str, Any]:
     From the answer on nothing is written in its name, on whatever machine its worker is.
     """
     return run_view(app.supervisor.cancel(run_id, "cancelled over REST"))
-
-
-@_routes.get("/decisions", response_model=list[version_schemas.DecisionView])
-def decisions(
-    app: App, model: ModelFilter = None, limit: Limit = 20, symbol: Symbol = None, interval: Interval = None
-) -> list[dict[str, Any]]:
-    """What was decided about candidates, by whom and why, newest first."""
-    if model is not None:
-        plugins.require_known_model_type(model)
-    found = _registry(app, symbol, interval).get_decisions(model, limit=limit)
-    return [decision_view(decision) for decision in found]
-
-
-@_routes.get(
-    "/decisions/{decision_id}",
-    response_model=version_schemas.ExplainedDecisionView,
-    responses={404: documented_problem("no such decision", schemas.NOT_FOUND)},
-)
-def explain_decision(decision_id: DecisionId, app: App) -> dict[str, Any]:
-    """One decision, decided again from the stored rows: `same` says whether it comes to the same."""
-    series, decision, again = app.explain(decision_id)
-    return {
-        **jsonable(series), **decision_view(decision), "inputs": jsonable(decision.inputs),
-        "recomputed": again.again is not None, "same": again.same, "differences": list(again.differences),
-        "bets": again.bets,
-    }  # fmt: skip
 
 
 @_routes.get("/shadow", response_model=list[schemas.StandingView], responses={502: BAD_EXCHANGE})
@@ -297,6 +267,8 @@ def _registry(app: Application, symbol: str | None, interval: str | None) -> Mod
 
 
 _routes.include_router(events.router)
+_routes.include_router(decisions.router)
+_routes.include_router(versions.router)
 _routes.include_router(series.router)
 _routes.include_router(experiments.router)
 _routes.include_router(explain.router)

@@ -46,6 +46,16 @@ Last = Annotated[
 
 
 @router.get(
+    "/runs/{run_id}/models",
+    response_model=schemas.TurnsView,
+    responses={404: documented_problem("no such run", schemas.NOT_FOUND)},
+)
+def models_of_run(run_id: RunId, app: App) -> dict[str, Any]:
+    """A retraining run model by model, and the newest lines of what it said."""
+    return {"run_id": run_id, **app.turns(run_id)}
+
+
+@router.get(
     "/runs/{run_id}/events",
     response_class=Response,
     responses={

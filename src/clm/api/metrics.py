@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clm.api.application import application_of
 from clm.api.route import ProblemRoute
+from clm.core.alert import KINDS
 from clm.core.runs import RunKind, RunState
 from clm.market.failures import failures
 from clm.registry.totals import Row, Totals, totals
@@ -107,9 +108,13 @@ def _of_rows(stored: Totals) -> Iterator[Metric]:
     for labels, number in counted.items():
         queue.add_metric(labels, number)
     yield queue
-    incidents = CounterMetricFamily("clm_incidents", "What a human should have heard of", labels=("kind",))
-    for row in stored.alerts:
-        incidents.add_metric((row["kind"],), row["times"])
+    # No counter: an incident that comes again is begun anew, and old ones are forgotten.
+    incidents = GaugeMetricFamily("clm_incidents", "Incidents noticed within the last hour", labels=("kind",))
+    for name, number in {
+        **dict.fromkeys(KINDS, 0),
+        **{r["kind"]: r["number"] for r in stored.alerts},
+    }.items():
+        incidents.add_metric((name,), number)
     yield incidents
 
 

@@ -153,7 +153,7 @@ def _limit_fields(body: dict[str, Any], **known: Sequence[str]) -> None:
 
 def _text_of(schema: dict[str, Any]) -> dict[str, Any]:
     """Of a schema that allows null, the part that does not."""
-    found: dict[str, Any] = next(one for one in schema["anyOf"] if one["type"] != "null")
+    found: dict[str, Any] = next(one for one in schema["anyOf"] if one.get("type") != "null")
     return found
 
 

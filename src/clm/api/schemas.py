@@ -155,6 +155,11 @@ class RetrainRequest(BaseModel):
     intervals: list[str] | None = Field(
         None, min_length=1, max_length=12, description="candle lengths; null: all that are watched"
     )
+    params: dict[str, dict[str, Any]] | None = Field(
+        None, min_length=1, max_length=100,
+        description="hyper-parameters per model type over the configured ones, for this run",
+        examples=[{"xgboost": {"max_depth": 3}}],
+    )  # fmt: skip
 
 
 class RetrainStarted(BaseModel):
@@ -193,6 +198,36 @@ class RunView(BaseModel):
         default_factory=list, description="how earlier attempts ended", examples=[[]]
     )
     request: dict[str, Any] | None = None
+
+
+class TurnView(BaseModel):
+    """One model of a series in a run."""
+
+    symbol: str = Field(examples=["BTCUSDT"])
+    interval: str = Field(examples=["1h"])
+    model_type: str = Field(examples=["xgboost"])
+    state: str = Field(
+        description="queued, fetching, training, evaluating, promoted, continued, rejected, failed, not due, "
+        "not reached, broken off",
+        examples=["training"],
+    )
+    said: str | None = Field(description="why, or what is being done", examples=["training on 8,664 candles"])
+    version: str | None = Field(description="the candidate, once there is one", examples=[None])
+
+
+class LineView(BaseModel):
+    """What a run said when."""
+
+    at: str = Field(examples=["2024-12-31T00:00:01Z"])
+    message: str = Field(examples=["training xgboost on 8,664 candles"])
+
+
+class TurnsView(BaseModel):
+    """A run, model by model, and the newest lines of what it said, oldest first."""
+
+    run_id: str = Field(examples=["r20241231_000000_1f3a"])
+    models: list[TurnView]
+    log: list[LineView]
 
 
 class StandingView(BaseModel):

@@ -47,9 +47,55 @@ class HistoryView(BaseModel):
     versions: list[VersionView]
 
 
+class FactView(BaseModel):
+    """One thing about two versions."""
+
+    group: str = Field(
+        description="version, metrics, recipe, features, lineage, evidence, training", examples=["recipe"]
+    )
+    name: str = Field(examples=["num_trees"])
+    a: Any = Field(examples=[200])
+    b: Any = Field(examples=[300])
+    same: bool = Field(examples=[False])
+
+
+class ComparedFeaturesView(BaseModel):
+    """Names that only one of the two has."""
+
+    both: int | None = Field(description="how many both have; null: not on record", examples=[110])
+    only_a: list[str]
+    only_b: list[str]
+
+
+class ComparedView(BaseModel):
+    """Two versions side by side."""
+
+    symbol: str = Field(examples=["BTCUSDT"])
+    interval: str = Field(examples=["1h"])
+    model_type: str = Field(examples=["xgboost"])
+    a: str = Field(examples=["v20241224_000000"])
+    b: str = Field(examples=["v20241231_000000"])
+    facts: list[FactView]
+    features: ComparedFeaturesView
+
+
+class ReignView(BaseModel):
+    """Somebody's time as champion."""
+
+    version: str = Field(examples=["v20241231_000000"])
+    since: str = Field(examples=["2024-12-31T00:00:00Z"])
+    until: str | None = Field(description="null: it lasts")
+    label: str = Field(description="of the decision that began it", examples=["better"])
+    reason: str
+    decided_by: str = Field(examples=["policy"])
+    decision_id: int | None = Field(examples=[12])
+
+
 class DecisionView(BaseModel):
     """What was decided about a candidate, by whom, and why."""
 
+    symbol: str = Field(examples=["BTCUSDT"])
+    interval: str = Field(examples=["1h"])
     id: int = Field(examples=[12])
     model_type: str = Field(examples=["lightgbm"])
     candidate_version: str = Field(examples=["v20240107_020000"])
@@ -71,8 +117,6 @@ class DecisionView(BaseModel):
 class ExplainedDecisionView(DecisionView):
     """A decision, and what comes out when it is decided again."""
 
-    symbol: str = Field(examples=["BTCUSDT"])
-    interval: str = Field(examples=["1h"])
     inputs: dict[str, Any] = Field(description="what it was decided from, besides stored rows")
     recomputed: bool = Field(description="whether it could be decided again: a human's cannot")
     same: bool = Field(examples=[True])

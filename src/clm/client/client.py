@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -151,11 +152,14 @@ class Client:
         force: bool = False,
         symbols: Iterable[str] | None = None,
         intervals: Iterable[str] | None = None,
+        params: Json | None = None,
         wait: bool = False,
         timeout: float | None = 3600.0,
         poll: float = 1.0,
     ) -> Run:
         """Start a run; None: all that are watched. Without `force` those whose trigger fires.
+
+        params: hyper-parameters per model type over the configured ones, for this run.
 
         wait: return it when it has ended; timeout, poll: as for `wait`. Otherwise it has but its id and
         `running`. Raises Conflict (`run_id`: the one in progress), WrongInput, AccessRefused (role operate).
@@ -163,7 +167,7 @@ class Client:
         body = {
             "models": None if models is None else list(models), "force": force,
             "symbols": None if symbols is None else list(symbols),
-            "intervals": None if intervals is None else list(intervals),
+            "intervals": None if intervals is None else list(intervals), "params": params,
         }  # fmt: skip
         run_id = str(mapping(self._link.post("retrain", body=body), "run_id")["run_id"])
         return self.wait(run_id, timeout=timeout, poll=poll) if wait else Run(run_id=run_id, status="running")
@@ -189,7 +193,7 @@ class Client:
         return None if found["run_id"] is None else read(Run, found)
 
     def runs(self, limit: int = 20, *, kind: str = "retrain") -> list[Run]:
-        """Runs, newest first. kind: retrain, shadow or retention."""
+        """Runs, newest first. kind: retrain, shadow, retention or reproduce."""
         return [read(Run, found) for found in mappings(self._link.get("runs", limit=limit, kind=kind))]
 
     def run(self, run_id: str) -> Run:
@@ -203,6 +207,11 @@ class Client:
         """
         for told in self._link.events("runs", run if isinstance(run, str) else run.run_id, "events"):
             yield read(Run, told)
+
+    def run_models(self, run: Run | str) -> Json:
+        """`models`: each with its state and why; `log`: what the run said, oldest first. Raises NotFound."""
+        run_id = run if isinstance(run, str) else run.run_id
+        return mapping(self._link.get("runs", run_id, "models"), "models")
 
     def cancel(self, run: Run | str) -> Run:
         """End a run; what it had finished stays. Raises NotFound, Conflict (it is over), AccessRefused."""
@@ -256,10 +265,47 @@ class Client:
         *,
         symbol: str | None = None,
         interval: str | None = None,
+        every: bool = False,
+        outcome: str | None = None,
+        text: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> list[Decision]:
-        """What was decided about candidates, newest first; model None: of all model types."""
-        found = self._link.get("decisions", model=model, limit=limit, symbol=symbol, interval=interval)
+        """What was decided about candidates, newest first; model None: of all model types.
+
+        every: of all series, where none is named. outcome: PROMOTE, CONTINUE or REJECT; text: part of the
+        reason; since, until: with a timezone. Raises WrongInput.
+        """
+        found = self._link.get(
+            "decisions", model=model, limit=limit, symbol=symbol, interval=interval, every=every,
+            outcome=outcome, text=text, since=since and since.isoformat(), until=until and until.isoformat(),
+        )  # fmt: skip
         return [read(Decision, decision) for decision in mappings(found)]
+
+    def reigns(
+        self, model_type: str, limit: int = 100, *, symbol: str | None = None, interval: str | None = None
+    ) -> list[Json]:
+        """Who was champion when, and why, newest first. Raises WrongInput."""
+        found = self._link.get("reigns", model_type, limit=limit, symbol=symbol, interval=interval)
+        return mappings(found)
+
+    def compare(
+        self, model_type: str, a: str, b: str, *, symbol: str | None = None, interval: str | None = None
+    ) -> Json:
+        """Two versions side by side: `facts` and `features`. Raises NotFound, WrongInput."""
+        found = self._link.get("compare", model_type, a=a, b=b, symbol=symbol, interval=interval)
+        return mapping(found, "facts")
+
+    def reproduce(
+        self, model_type: str, version: str, *, symbol: str | None = None, interval: str | None = None
+    ) -> Run:
+        """Start to make a version once more; `wait` for it, and look at `report["verdict"]`.
+
+        Raises NotFound, Conflict (another one is being made), AccessRefused (role operate).
+        """
+        query = {"symbol": symbol, "interval": interval}
+        found = mapping(self._link.post("reproduce", model_type, version, query=query), "run_id")
+        return Run(run_id=str(found["run_id"]), status="running")
 
     def decision(self, decision_id: int) -> ExplainedDecision:
         """One decision, decided again from the stored rows. Raises NotFound."""

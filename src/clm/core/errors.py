@@ -166,8 +166,9 @@ class NotCertified(Conflict):
 class RunInProgress(Conflict):
     """One run at a time; `run_id` is the one under way."""
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"a retraining run is already in progress: {run_id}")
+    def __init__(self, run_id: str, kind: str = "retrain") -> None:
+        what = "retraining" if kind == "retrain" else kind
+        super().__init__(f"a {what} run is already in progress: {run_id}")
         self.run_id = run_id
 
 

@@ -26,11 +26,14 @@ class RunState(StrEnum):
 
 
 class RunKind(StrEnum):
-    """RETRAIN: a cycle. SHADOW: one tick of the live shadow. RETENTION: old files are put away."""
+    """RETRAIN: a cycle. SHADOW: one tick of the live shadow. RETENTION: old files are put away.
+    REPRODUCE: a version is made once more.
+    """
 
     RETRAIN = "retrain"
     SHADOW = "shadow"
     RETENTION = "retention"
+    REPRODUCE = "reproduce"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,7 @@ class RunRequest:
 
     requested_by: rest, schedule, cli, search, python. slot: the exchange's moment a schedule asked for it,
     which is done once; None: asked for by hand. params: hyper-parameters per family over the configured ones,
-    for this run; None: as configured.
+    for this run; None: as configured. version: what is to be made once more.
     """
 
     models: tuple[str, ...] | None = None
@@ -50,6 +53,7 @@ class RunRequest:
     kind: RunKind = RunKind.RETRAIN
     slot: datetime | None = None
     params: Mapping[str, Mapping[str, Any]] | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

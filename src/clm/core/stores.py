@@ -199,8 +199,11 @@ class RunStore(Protocol):
         """
         ...
 
-    def interrupt(self, run_id: str, reason: str) -> Run:
-        """Its worker is gone: → INTERRUPTED, the attempt kept on record. Raises as `finish`."""
+    def interrupt(self, run_id: str, reason: str, *, planned: bool = False) -> Run:
+        """Its worker is gone: → INTERRUPTED, the attempt kept on record. Raises as `finish`.
+
+        planned: somebody stopped the service, which nobody needs to be told of.
+        """
         ...
 
     def requeue(self, run_id: str) -> Run:

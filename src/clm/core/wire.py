@@ -67,7 +67,8 @@ def run_view(run: Run) -> dict[str, Any]:
     view: dict[str, Any] = jsonable(run)
     # To who asks, a run is running from the moment it was accepted.
     view["status"] = str(RunState.RUNNING) if run.state is RunState.QUEUED else view["state"]
-    view["progress"] = view["progress"] or None
+    # What it has said so far is asked for on its own: `GET /runs/{run_id}/models`.
+    view["progress"] = {name: v for name, v in view["progress"].items() if name != "log"} or None
     del view["state"]
     return view
 

@@ -2,25 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import date, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Request
 from nicegui import ui
 
 from clm.dashboard.desk import Refused, Session
 from clm.dashboard.frame import Fresh, apology, empty, frame, table
-from clm.dashboard.place import chosen
 from clm.dashboard.words import when
 
 _TONES = {"PROMOTE": "good", "CONTINUE": "busy", "REJECT": "none"}
+_OUTCOMES = {"": "All", "PROMOTE": "Promote", "CONTINUE": "Continue", "REJECT": "Reject"}
+#: What the address may say of which decisions are wanted.
+_ASKED = ("symbol", "interval", "model", "outcome", "text", "since", "until")
+_AT_ONCE, _AT_MOST = 50, 500
 
 
 async def decisions(session: Session, request: Request) -> None:
-    """The newest decisions of one series and model."""
+    """The newest decisions, of everything unless the address or the form says of what."""
     with frame(session, "/decisions"):
-        place = await chosen(session, request, "/decisions")
-        asked = {**place.series, "model": place.model, "limit": 50}
-        await Fresh(lambda: session.get("/api/clm/decisions", **asked), _draw).begin()
+        asked = {n: request.query_params[n].strip() for n in _ASKED if request.query_params.get(n)}
+        limit = _limit(request.query_params.get("limit", ""))
+        _form(await session.get("/api/clm/series"), asked)
+        query = {**asked, "since": _day(asked, "since"), "until": _day(asked, "until", after=1)}
+
+        def draw(found: list[dict[str, Any]]) -> None:
+            _draw(found, asked, limit)
+
+        read = "/api/clm/decisions"
+        await Fresh(lambda: session.get(read, **query, every=True, limit=limit), draw).begin()
+
+
+def _limit(said: str) -> int:
+    return min(int(said), _AT_MOST) if said.isascii() and said.isdigit() and int(said) else _AT_ONCE
+
+
+def _day(asked: Mapping[str, str], name: str, after: int = 0) -> str | None:
+    """The beginning of a day of UTC, or of the one after; the route refuses what is no day."""
+    said = asked.get(name)
+    try:
+        return said and f"{date.fromisoformat(said) + timedelta(days=after)}T00:00:00Z"
+    except (ValueError, OverflowError):
+        return said
+
+
+def _go(asked: Mapping[str, Any]) -> None:
+    ui.navigate.to(f"/decisions?{urlencode({n: v for n, v in asked.items() if v})}")
+
+
+def _form(every: list[dict[str, Any]], asked: dict[str, str]) -> None:
+    """What is chosen stands in the address, so that it can be sent to somebody."""
+    series = {"": "All"} | {f"{s['symbol']} {s['interval']}": f"{s['symbol']} {s['interval']}" for s in every}
+    models = {"": "All"} | {model: model for one in every for model in one["models"]}
+    here = f"{asked.get('symbol', '')} {asked.get('interval', '')}".strip()
+
+    def of_series(chosen: str) -> None:
+        symbol, _, interval = chosen.partition(" ")
+        _go({**asked, "symbol": symbol, "interval": interval})
+
+    with ui.row().classes("items-end gap-x-4 gap-y-2 w-full").props('role=search aria-label="Decisions"'):
+        ui.select(
+            series, value=here if here in series else "", label="Series", with_input=len(series) > 20,
+            on_change=lambda e: of_series(e.value or ""),
+        ).classes("w-40")  # fmt: skip
+        for name, label, options in (("model", "Model", models), ("outcome", "Decided", _OUTCOMES)):
+            held = asked.get(name, "")
+            ui.select(
+                options, value=held if held in options else "", label=label,
+                on_change=lambda e, name=name: _go({**asked, name: e.value}),
+            ).classes("w-36")  # fmt: skip
+        fields = {
+            name: ui.input(label, value=asked.get(name, "")).classes(width).props(kind)
+            for name, label, width, kind in (
+                ("text", "Reason has", "w-48", "maxlength=100 clearable"),
+                ("since", "From day (UTC)", "w-40", "type=date stack-label"),
+                ("until", "To day (UTC)", "w-40", "type=date stack-label"),
+            )
+        }
+
+        def look() -> None:
+            _go({**asked, **{name: field.value for name, field in fields.items()}})
+
+        for field in fields.values():
+            field.on("keydown.enter", look)
+        ui.button("Look", on_click=look).props("outline color=clm")
+        if asked:
+            ui.link("All decisions", "/decisions")
 
 
 async def decision(session: Session, number: int) -> None:
@@ -30,7 +100,6 @@ async def decision(session: Session, number: int) -> None:
             found = await session.get(f"/api/clm/decisions/{number}")
         except Refused as error:
             return apology(error)
-        ui.label(f"{found['symbol']} {found['interval']} · {found['model_type']}").classes("clm-soft")
         _card(found)
         if not found["recomputed"]:
             ui.label("A person decided: that cannot be computed again.")
@@ -46,18 +115,25 @@ async def decision(session: Session, number: int) -> None:
     return None
 
 
-def _draw(found: list[dict[str, Any]]) -> None:
+def _draw(found: list[dict[str, Any]], asked: Mapping[str, str], limit: int) -> None:
+    if not found and asked:
+        return empty("No decision is like that.", "All decisions", "/decisions")
     if not found:
         return empty("Nothing has been decided here yet.", "Start a retraining", "/retrain")
     for one in found:
         _card(one)
+    if len(found) == limit < _AT_MOST:
+        more = urlencode({**asked, "limit": min(limit * 2, _AT_MOST)})
+        ui.link("More, older ones", f"/decisions?{more}")
     return None
 
 
 def _card(one: dict[str, Any]) -> None:
     with ui.element("article").classes("clm-card w-full flex flex-col gap-1"):
         tone = _TONES.get(one["outcome"], "none")
-        ui.label(f"{one['outcome']} · {one['label']}").classes(f"clm-{tone} font-semibold")
+        with ui.row().classes("items-baseline gap-x-3 gap-y-0"):
+            ui.label(f"{one['outcome']} · {one['label']}").classes(f"clm-{tone} font-semibold")
+            ui.label(f"{one['symbol']} {one['interval']} · {one['model_type']}").classes("clm-soft")
         ui.label(one["reason"])
         against = f" against {one['champion_version']}" if one["champion_version"] else ""
         ui.label(f"{one['candidate_version']}{against}").classes("clm-soft text-sm")

@@ -19,6 +19,9 @@ PAGES = {
     "/replays": "Replays", "/service": "Service",
 }  # fmt: skip
 
+#: White on the colour of what went wrong.
+_CLOSE = [{"label": "Close", "color": "white"}]
+
 #: Seconds a page waits for what it shows before it is sent without.
 _WITH_THE_PAGE = 0.7
 
@@ -45,11 +48,15 @@ a:focus-visible, button:focus-visible, [tabindex]:focus-visible {
 .clm-main { width:100%; max-width:82rem; margin:0 auto; padding:1rem; gap:1rem; }
 .clm-main h1 { font-size:1.5rem; font-weight:650; margin:0; line-height:1.3; }
 .clm-main h2 { font-size:1.1rem; font-weight:600; margin:0; line-height:1.4; }
+.clm-main h3 { font-size:.9rem; font-weight:600; margin:0; line-height:1.4; }
+.body--dark input[type=date] { color-scheme:dark; }
 .clm-table { width:100%; overflow-x:auto; }
 .clm-table table { border-collapse:collapse; width:100%; font-size:.9rem; }
 .clm-table th { text-align:left; color:var(--soft); font-weight:600; }
 .clm-table th, .clm-table td { padding:.4rem .7rem .4rem 0; border-bottom:1px solid var(--line);
   vertical-align:top; overflow-wrap:anywhere; min-width:5rem; }
+.clm-log { max-height:14rem; overflow:auto; font:.78rem/1.5 ui-monospace,monospace; color:var(--soft);
+  border:1px solid var(--line); border-radius:6px; padding:.4rem .6rem; overflow-wrap:anywhere; }
 .clm-main a { color:var(--link); }
 .clm-main .q-field__label, .clm-main .q-field__native, .clm-main .q-checkbox__label { color:var(--ink); }
 .text-clm { color:var(--link); }
@@ -111,7 +118,7 @@ async def send(
     session.changed()
     if not answer["ok"]:
         said = answer["body"].get("detail") or f"the service answered {answer['status']}"
-        ui.notify(f"{said[:1].upper()}{said[1:]}.", type="negative", timeout=8000, close_button="Close")
+        ui.notify(f"{said[:1].upper()}{said[1:]}.", type="negative", timeout=8000, actions=_CLOSE)
     return answer["ok"], answer["body"]
 
 

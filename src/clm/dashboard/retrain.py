@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -18,8 +20,6 @@ class RetrainPage:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._lines: list[str] = []
-        self._run_id: str | None = None
 
     async def show(self) -> None:
         """Draws everything."""
@@ -61,16 +61,15 @@ class RetrainPage:
     async def _read(self) -> dict[str, Any]:
         run: dict[str, Any] = await self._session.get("/api/clm/status")
         shown = {name: value for name, value in run.items() if name not in ("heartbeat_at", "owner")}
-        return {**shown, "took": run_span(run)}
+        told: dict[str, Any] = {"models": [], "log": []}
+        if run["run_id"] is not None:
+            told = await self._session.get(f"/api/clm/runs/{run['run_id']}/models")
+        return {**shown, "took": run_span(run), "models": told["models"], "log": told["log"]}
 
     def _progress(self, run: dict[str, Any]) -> None:
         if run["run_id"] is None:
             return empty("No retraining has run yet. Start the first one above: it trains every model.")
-        if run["run_id"] != self._run_id:
-            self._run_id, self._lines = run["run_id"], []
         at = run["progress"] or {"done": 0, "total": 1, "message": "starting the worker"}
-        if not self._lines or self._lines[-1] != at["message"]:
-            self._lines.append(at["message"])
         over = run["status"] != "running"
         share = 1.0 if run["status"] == "completed" else at["done"] / max(1, at["total"])
         with ui.element("section").classes("clm-card w-full flex flex-col gap-2"):
@@ -83,31 +82,58 @@ class RetrainPage:
                 ui.label(f"took {run['took']}, ended {when(run.get('finished_at'))}").classes("clm-soft")
             if run.get("error"):
                 ui.label(run["error"]).classes("clm-warn")
-            _outcome(run)
-            if not over:
-                for line in self._lines[-8:]:
-                    ui.label(line).classes("font-mono text-xs clm-soft")
-                button = (
-                    ui.button("Cancel", on_click=lambda: self._cancel(run["run_id"]))
-                    .props("outline")
-                    .classes("self-start")
-                )
-                may(self._session, Role.OPERATE, button)
+            _models(run["models"])
+            for note in (run.get("report") or {}).get("notes") or ():
+                ui.label(note).classes("clm-soft")
+            if over:
+                ui.link("All decisions", "/decisions")
+            else:
+                button = ui.button("Cancel", on_click=lambda: self._cancel(run["run_id"]))
+                may(self._session, Role.OPERATE, button.props("outline color=clm").classes("self-start"))
+            _log(run["log"])
         return None
 
 
-def _outcome(run: dict[str, Any]) -> None:
-    """What came of each model, once the run is over."""
-    report = run.get("report") or {}
-    rows: list[tuple[Any, ...]] = []
-    for series, own in (report.get("by_series") or {}).items():
-        rows += [(series, d["model_type"], d["outcome"], d["reason"]) for d in own.get("decisions") or ()]
-        rows += [(series, model, "FAILED", why) for model, why in (own.get("failed_models") or {}).items()]
-    if rows:
-        table(("Series", "Model", "Came to", "Because"), rows, "What came of each model")
-        ui.link("All decisions", "/decisions")
-    for note in report.get("notes") or ():
-        ui.label(note).classes("clm-soft")
+#: State of a model in a run → its tone.
+_TONES = {
+    "promoted": "good", "continued": "good", "failed": "warn", "broken off": "warn", "not reached": "warn",
+    "fetching": "busy", "training": "busy", "evaluating": "busy",
+}  # fmt: skip
+#: Models in a table; of more, those come first that fail or are worked on.
+_LISTED = 40
+
+
+def _models(turns: list[dict[str, Any]]) -> None:
+    """How each model fares now, or what came of it."""
+    if not turns:
+        return
+    counted = Counter(turn["state"] for turn in turns)
+    ui.label(", ".join(f"{number} {state}" for state, number in counted.items())).classes("clm-soft")
+    order = {"warn": 0, "busy": 1, "good": 2}
+    if len(turns) > _LISTED:
+        turns = sorted(turns, key=lambda turn: order.get(_TONES.get(turn["state"], ""), 3))[:_LISTED]
+    rows = [
+        (
+            f"{turn['symbol']} {turn['interval']}", turn["model_type"], partial(_state, turn["state"]),
+            " · ".join(filter(None, (turn["version"], turn["said"]))) or None,
+        )
+        for turn in turns
+    ]  # fmt: skip
+    table(("Series", "Model", "State", "Because"), rows, "What came of each model")
+
+
+def _state(state: str) -> None:
+    ui.label(state).classes(f"clm-{_TONES.get(state, 'none')} font-semibold whitespace-nowrap")
+
+
+def _log(lines: list[dict[str, Any]]) -> None:
+    """What the run said, newest first; kept with the run, so that a reload loses nothing."""
+    if not lines:
+        return
+    ui.html("<h3>What it said, newest first</h3>", sanitize=False)
+    with ui.element("div").classes("clm-log w-full").props('role=log tabindex=0 aria-label="Log of the run"'):
+        for line in reversed(lines):
+            ui.label(f"{line['at'][11:19]}  {line['message']}")
 
 
 def _earlier(runs: list[dict[str, Any]]) -> None:

@@ -48,12 +48,15 @@ def _audit(rows: list[dict[str, Any]]) -> None:
         return empty("Nobody has changed anything yet.")
     cells = [
         (when(row["at"]), f"{row['actor']} ({row['role'] or 'no role'})", row["origin"], row["action"],
-         row["result"] or "under way")
+         json.dumps(row["detail"]) if row["detail"] else None, row["result"] or "under way")
         for row in rows
     ]  # fmt: skip
-    return table(("When", "Who", "From", "What", "Came to"), cells, "Audit")
+    return table(("When", "Who", "From", "What", "Asked for", "Came to"), cells, "Audit")
 
 
 def _settings(found: dict[str, Any]) -> None:
-    rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in found.items()]
+    rows = [
+        (f"CLM_{name.upper()}", value if isinstance(value, str) else json.dumps(value))
+        for name, value in found.items()
+    ]
     table(("Setting", "In force (secrets masked)"), rows, "Settings")

@@ -76,7 +76,7 @@ class RunSupervisor:
     def recover(self) -> None:
         """Takes up what was interrupted, here or on a machine that is no more; called now and then."""
         self.tidy()
-        for kind in (RunKind.RETRAIN, RunKind.RETENTION):
+        for kind in (RunKind.RETRAIN, RunKind.RETENTION, RunKind.REPRODUCE):
             run = self._store.latest(kind)
             if run is not None and to_be_resumed(run):
                 self._resume(run)
@@ -113,7 +113,7 @@ class RunSupervisor:
         for run_id in list(self._children):
             if not self.wait(run_id, max(0.0, deadline - time.monotonic())):
                 try:
-                    self._store.interrupt(run_id, "the service was stopped")
+                    self._store.interrupt(run_id, "the service was stopped", planned=True)
                 except ClmError as error:
                     # It has just ended by itself; or the database is away, and its silence will tell.
                     log.info("run_not_handed_over", run_id=run_id, reason=str(error))

@@ -13,6 +13,8 @@ from clm.registry.database import Database
 from clm.registry.engine import insert_new
 from clm.registry.tables import alerts
 
+#: What nobody has noticed any more for so long, and nobody waits to be told of, is forgotten.
+KEPT = timedelta(days=90)
 #: A file that is set aside may be a champion's: then who takes over is told with it.
 _PATIENCE = {"artifact_quarantined": timedelta(seconds=3)}
 
@@ -37,6 +39,15 @@ class SQLAlerts:
                 return
         with self._database.writing(fenced=False) as connection:
             close_alert(connection, incident)
+
+    def forget(self, kept: timedelta = KEPT) -> int:
+        """Deletes what was last noticed longer ago than that and is to be sent to nobody; how many went."""
+        old = sa.and_(alerts.c.last_at < datetime.now(UTC) - kept, alerts.c.next_at.is_(None))
+        with self._database.reading() as connection:
+            if connection.execute(sa.select(alerts.c.id).where(old).limit(1)).first() is None:
+                return 0
+        with self._database.writing(fenced=False) as connection:
+            return connection.execute(alerts.delete().where(old)).rowcount
 
     def recent(self, limit: int = 20) -> list[StoredAlert]:
         """Newest incident first."""

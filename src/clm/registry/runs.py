@@ -53,7 +53,7 @@ class SQLRunStore:
         with self._database.reading() as connection:
             found = connection.execute(query).scalar()
         if found is not None:
-            raise RunInProgress(found)
+            raise RunInProgress(found, str(kind))
 
     def start(self, run_id: str, owner: str) -> Run:
         with self._database.writing(fenced=False) as connection:
@@ -107,7 +107,9 @@ class SQLRunStore:
                 self._step(connection, run_id, _OPEN, values)
         return self.get(run_id)
 
-    def interrupt(self, run_id: str, reason: str, *, silent_since: datetime | None = None) -> Run:
+    def interrupt(
+        self, run_id: str, reason: str, *, silent_since: datetime | None = None, planned: bool = False
+    ) -> Run:
         with self._database.writing(fenced=False) as connection:
             query = sa.select(runs).where(runs.c.run_id == run_id).with_for_update()
             row = connection.execute(query).one_or_none()
@@ -123,7 +125,7 @@ class SQLRunStore:
             }  # fmt: skip
             self._step(connection, run_id, _OPEN, values)
             said = f"Run {run_id} did not come to its end (attempt {row.attempt}). Why: {reason}"
-            if row.kind == str(RunKind.RETRAIN):
+            if row.kind == str(RunKind.RETRAIN) and not planned:
                 raise_alert(connection, Alert("run_interrupted", None, "", run_id, said))
         return self.get(run_id)
 
@@ -226,6 +228,8 @@ class SQLRunStore:
             "training_failed", None, "", f"{kind} run",
             f"The {kind} run {run_id} failed as a whole. Why: {error or 'nothing was said'}",
         )  # fmt: skip
+        # However it ended: it lies about no more.
+        close_alert(connection, Alert("run_interrupted", None, "", run_id, "").incident)
         if state is RunState.COMPLETED:
             close_alert(connection, alert.incident)
         elif state is RunState.FAILED and report is None:
@@ -270,7 +274,7 @@ class SQLRunStore:
 def _asked(request: RunRequest) -> Any:
     """The request without what has columns of its own."""
     asked = jsonable(request)
-    names = ("models", "symbols", "intervals", "force", "requested_by", "params")
+    names = ("models", "symbols", "intervals", "force", "requested_by", "params", "version")
     return {name: asked[name] for name in names}
 
 
@@ -294,6 +298,7 @@ def _run(row: sa.Row[Any]) -> Run:
             slot=row.slot,
             # Runs of before know no such thing.
             params=asked.get("params"),
+            version=asked.get("version"),
         ),
         created_at=row.created_at,
         started_at=row.started_at,

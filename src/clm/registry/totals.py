@@ -9,13 +9,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from clm.core.book import Source
+from clm.core.book import Kind, Source
 from clm.core.domain import VersionStatus
 from clm.registry.database import Database
 from clm.registry.tables import alerts, decisions, evidence, forecasts, runs, trials, versions
 
 #: Live forecasts are looked at so far back from the newest one.
 LIVE_WINDOW = timedelta(days=7)
+#: Incidents are told for so long after they were last noticed.
+LATELY = timedelta(hours=1)
 _ACTIVE = versions.c.status == str(VersionStatus.ACTIVE)
 Row = Mapping[str, Any]
 
@@ -27,7 +29,8 @@ class Totals:
     trials: model_type, symbol, interval, outcome, attempts, seconds. decisions: the same place, outcome,
     label, decided. champions: place, version, trained_at, since, metrics. live: place, version, hours, loss,
     zero_loss (mean squared errors of champion and zero forecast). evidence: place, kind, champion_version,
-    recipe_id, challenger_version, hours, log_e. runs: kind, state, number. alerts: kind, times, last_at.
+    recipe_id, challenger_version, hours, log_e. runs: kind, state, number. alerts: kind, number, of incidents
+    that were noticed within `LATELY`.
     """
 
     now: datetime
@@ -47,24 +50,22 @@ def totals(database: Database) -> Totals:
         def rows(query: sa.Select[Any]) -> list[Row]:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-        champions = rows(_champions())
+        champions, now = rows(_champions()), database.now(connection)
         newest = max((row["newest"] for row in champions if row["newest"]), default=None)
         return Totals(
-            now=database.now(connection),
+            now=now,
             trials=rows(_trials()),
             decisions=rows(_decisions()),
             champions=champions,
             live=rows(_live(newest - LIVE_WINDOW)) if newest else [],
-            evidence=rows(_evidence()),
+            evidence=[_standing(row) for row in rows(_evidence())],
             runs=rows(
                 sa.select(runs.c.kind, runs.c.state, sa.func.count().label("number"))
                 .group_by(runs.c.kind, runs.c.state)
             ),
             alerts=rows(
-                sa.select(
-                    alerts.c.kind, sa.func.sum(alerts.c.times).label("times"),
-                    sa.func.max(alerts.c.last_at).label("last_at"),
-                ).group_by(alerts.c.kind)
+                sa.select(alerts.c.kind, sa.func.count().label("number"))
+                .where(alerts.c.last_at > now - LATELY).group_by(alerts.c.kind)
             ),
         )  # fmt: skip
 
@@ -124,22 +125,47 @@ def _live(since: datetime) -> sa.Select[Any]:
 
 
 def _evidence() -> sa.Select[Any]:
-    """Where each ledger of a present reign stands: its newest row."""
-    ledger = (*_place(evidence), evidence.c.kind, evidence.c.champion_version, evidence.c.reign,
-              evidence.c.recipe_id)  # fmt: skip
-    reigns = sa.and_(
-        _same_place(evidence, versions), evidence.c.champion_version == versions.c.version,
-        evidence.c.reign == sa.func.coalesce(versions.c.promoted_at, versions.c.trained_at),
-    )  # fmt: skip
-    newest = (
-        sa.select(*ledger, sa.func.count().label("hours"), sa.func.max(evidence.c.open_time).label("last"))
-        .join(versions, reigns)
+    """Where each ledger of a present reign stands: its newest row.
+
+    Ledgers grow by a row with every candle, so none is read as a whole: each recipe is found by a step down
+    an index from the one before, and so is its newest row.
+    """
+
+    def next_recipe(place: Any, reign: Any, kind: Any, after: Any = None) -> sa.ScalarSelect[Any]:
+        first = sa.select(sa.func.min(evidence.c.recipe_id)).where(
+            *(evidence.c[name] == place.c[name] for name in ("model_type", "symbol", "interval")),
+            evidence.c.kind == kind, evidence.c.champion_version == place.c.version,
+            evidence.c.reign == reign,
+        )  # fmt: skip
+        return (first if after is None else first.where(evidence.c.recipe_id > after)).scalar_subquery()
+
+    kinds = sa.union_all(*(sa.select(sa.literal(str(kind)).label("kind")) for kind in Kind)).subquery()
+    since = sa.func.coalesce(versions.c.promoted_at, versions.c.trained_at)
+    place = (*_place(versions), versions.c.version, since.label("reign"))
+    ledgers = (
+        sa.select(*place, kinds.c.kind, next_recipe(versions, since, kinds.c.kind).label("recipe_id"))
+        .join_from(versions, kinds, sa.true())
         .where(_ACTIVE)
-        .group_by(*ledger)
-        .subquery()
+        .cte("ledgers", recursive=True)
     )
-    here = [newest.c[column.name] == column for column in ledger]
+    further = next_recipe(ledgers, ledgers.c.reign, ledgers.c.kind, ledgers.c.recipe_id)
+    more = (*(c for c in ledgers.c if c.name != "recipe_id"), further)
+    ledgers = ledgers.union_all(sa.select(*more).where(ledgers.c.recipe_id.is_not(None)))
+    here = sa.alias(evidence)
+
+    def of_ledger(table: Any) -> tuple[sa.ColumnElement[bool], ...]:
+        names = ("model_type", "symbol", "interval", "kind", "reign", "recipe_id")
+        own = (table.c[name] == ledgers.c[name] for name in names)
+        return (*own, table.c.champion_version == ledgers.c.version)
+
+    newest = sa.select(sa.func.max(evidence.c.open_time)).where(*of_ledger(evidence)).scalar_subquery()
     return sa.select(
-        *_place(evidence), evidence.c.kind, evidence.c.champion_version, evidence.c.recipe_id,
-        evidence.c.challenger_version, evidence.c.log_e, newest.c.hours,
-    ).join(newest, sa.and_(*here, evidence.c.open_time == newest.c.last))  # fmt: skip
+        *(here.c[n] for n in ("model_type", "symbol", "interval", "kind", "champion_version", "recipe_id")),
+        here.c.challenger_version, here.c.log_e, here.c.state_json.label("state"),
+    ).join(ledgers, sa.and_(*of_ledger(here), here.c.open_time == newest))  # fmt: skip
+
+
+def _standing(row: Row) -> Row:
+    """hours: the candles that were bet on, which the newest row of a ledger knows."""
+    told = {name: value for name, value in row.items() if name != "state"}
+    return {**told, "hours": sum(ledger["bets"] for ledger in row["state"].get("ledgers", ()))}
