@@ -10,7 +10,7 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser faults check audit serve bench bench-crash bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
+.PHONY: help demo docs screenshots test browser faults check audit serve bench bench-crash bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
   bench-replicas bench-service bench-serving bench-swaps bench-training-peers bench-triggers clean
 
 help:
@@ -19,6 +19,8 @@ help:
 	@echo "make test    the tests"
 	@echo "make browser the dashboard in a real Chromium"
 	@echo "make faults  rehearsals: kills, full disks, a database that restarts, a lying exchange"
+	@echo "make docs    the documentation as a site, in site/; a dead link fails"
+	@echo "make screenshots   the pictures of the dashboard in docs/images"
 	@echo "make check   format, lint, types, import rules"
 	@echo "make audit   known vulnerabilities of what constraints.txt pins"
 	@echo "make bench   the benchmarks, each against a peer"
@@ -44,7 +46,7 @@ $(DEEP): $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,postgres]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,postgres]'
 	@touch $@
 
 demo: $(STAMP)
@@ -59,6 +61,13 @@ test: $(DEEP)
 # Apart: Playwright's tests and asyncio's cannot share a process.
 browser: $(STAMP)
 	$(BIN)/pytest -q tests/browser
+
+# Material speaks up about a successor of MkDocs with every build.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+screenshots: $(STAMP)
+	CLM_TEST_SCREENSHOTS=1 $(BIN)/pytest -q tests/browser/test_pictures.py
 
 faults: $(STAMP)
 	$(BIN)/pytest -q -n 2 --dist load -m faults tests/faults

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clm.bootstrap import Application
+from clm.core.ambit import about
 from clm.core.domain import Progress, RetrainReport, Series
 from clm.core.errors import ClmError, DatabaseUnavailable, LeaseLost, TaskEnded
 from clm.core.journal import RunJournal
@@ -25,6 +26,7 @@ from clm.jobs.guard import Limits
 from clm.jobs.pool import LocalPool, cores
 from clm.parts import Pool
 from clm.settings import DASK, Settings
+from clm.telemetry import set_up_logging
 
 _LOCAL = threading.local()
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -112,7 +114,7 @@ def cycle(task: Task) -> Done:
         if run.fence != task.fence:
             return Done(lost=f"run {run.run_id} is no longer this process's")
         journal = RunJournal(application.runs, run)
-        with application.registry.database.under(task.fence):
+        with about(run_id=run.run_id), application.registry.database.under(task.fence):
             if isinstance(task.work, Series):
                 manager = application.manager(task.work, task.params)
                 reports = [manager.run_full_cycle(task.models, task.force, journal=journal)]
@@ -141,7 +143,9 @@ def _here(settings: str) -> Application:
     """
     known: dict[str, Application] = _LOCAL.__dict__.setdefault("applications", {})
     if settings not in known:
-        known[settings] = Application(Settings.model_validate_json(settings))
+        given = Settings.model_validate_json(settings)
+        set_up_logging(**given.logging())
+        known[settings] = Application(given)
     return known[settings]
 
 

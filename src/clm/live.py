@@ -12,6 +12,7 @@ import threading
 import structlog
 
 from clm.bootstrap import Application
+from clm.core.ambit import about
 from clm.core.closes import newest_close
 from clm.core.errors import ClmError, LeaseLost, RunInProgress, SlotTaken
 from clm.core.runs import RunKind, RunRequest, RunState
@@ -32,7 +33,7 @@ _KEPT = 1000
 def main() -> int:
     """Tick when told, until nobody is there to tell."""
     settings = Settings.model_validate_json(sys.stdin.readline())
-    set_up_logging(settings.log_level, settings.log_format)
+    set_up_logging(**settings.logging())
     asked, over = threading.Event(), threading.Event()
 
     def listen() -> None:
@@ -73,7 +74,11 @@ def tick_slot(application: Application, shadow: LiveShadow) -> bool:
         log.warning("live_shadow_failed", error=str(error))
         return False
     try:
-        with WorkerGuard(runs, run.fence), application.registry.database.under(run.fence):
+        with (
+            about(run_id=run.run_id),
+            WorkerGuard(runs, run.fence),
+            application.registry.database.under(run.fence),
+        ):
             tick = shadow.tick()
     except LeaseLost as error:
         log.warning("live_shadow_lost", error=str(error))

@@ -51,7 +51,7 @@ def main() -> int:
     """Do what standard input says; 0 whatever came of the rebuild, 1 where it could not be tried."""
     order = json.load(sys.stdin)
     settings = Settings(**order["settings"])
-    set_up_logging(settings.log_level, settings.log_format)
+    set_up_logging(**settings.logging())
     series = Series(order["symbol"], order["interval"])
     try:
         with Application(settings, interactive=True) as application:

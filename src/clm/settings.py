@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -35,6 +35,7 @@ PER_SERIES = (
 _TEST_PREFIX = "CLM_TEST_"
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
+_SHORTEST_SECRET = 6
 _NEXT_URL = re.compile(r"\s*,\s*(?=[A-Za-z0-9]+://)|\s+(?=[A-Za-z0-9]+://)")
 #: A century, and numbers that no clock and no counter overflows at.
 Days = Annotated[float, Field(le=36_500)]
@@ -186,6 +187,9 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["console", "json"] = Field("console", description="how log lines look")
+    log_file: str = Field(
+        "logs/clm.log", description="where log lines are kept, besides standard error; off: nowhere"
+    )
 
     @field_validator("model_dir", "data_dir", mode="before")
     @classmethod
@@ -294,6 +298,11 @@ class Settings(BaseSettings):
             raise ValueError("five cron fields (minute hour day month weekday, UTC), or off")
         return value
 
+    @field_validator("log_file")
+    @classmethod
+    def _log_file(cls, value: str) -> str:
+        return "" if value == "off" else value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
@@ -356,6 +365,19 @@ class Settings(BaseSettings):
         shown["binance_url"] = mask_url(self.binance_url)
         return shown
 
+    def logging(self) -> dict[str, Any]:
+        """What `clm.telemetry.set_up_logging` is told."""
+        return {
+            "level": self.log_level, "fmt": self.log_format, "file": self.log_file, "secrets": self.secrets(),
+        }  # fmt: skip
+
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be read anywhere: passwords in addresses, and whom it tells of incidents."""
+        addresses = (self.db_url, self.binance_url)
+        passwords = [password for url in addresses if (password := _password(url))]
+        decoded = [unquote(password) for password in passwords]
+        return tuple(dict.fromkeys([*passwords, *decoded, *(u.get_secret_value() for u in self.alert_urls)]))
+
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """What `repr` and `str` show; they end up in logs and tracebacks."""
         return self.masked().items()
@@ -363,6 +385,15 @@ class Settings(BaseSettings):
     def for_children(self) -> str:
         """JSON for processes that work for the service, without its keys and whom it tells of incidents."""
         return self.model_copy(update={"api_key": (), "alert_urls": ()}).model_dump_json()
+
+
+def _password(url: str) -> str | None:
+    """Long enough that it is no word of a sentence."""
+    try:
+        found = urlsplit(url).password
+    except ValueError:
+        return None
+    return found if found and len(found) >= _SHORTEST_SECRET else None
 
 
 def _first_wrong(error: ValidationError) -> tuple[str, Any, str]:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from typing import Any
 import structlog
 
 from clm.bootstrap import Application
+from clm.core.ambit import Part, about, heard_by
 from clm.core.domain import Progress
-from clm.core.errors import DatabaseUnavailable, LeaseLost
+from clm.core.errors import ClmError, DatabaseUnavailable, LeaseLost
 from clm.core.runs import RunKind, RunState
 from clm.core.wire import iso, jsonable
 from clm.fanout import perform
@@ -39,7 +41,7 @@ def main() -> int:
     give_way()
     order = json.load(sys.stdin)
     settings = Settings(**order["settings"])
-    set_up_logging(settings.log_level, settings.log_format)
+    set_up_logging(**settings.logging(), beside_bars=True)
     with Application(settings) as application:
         return work(application, order["run_id"])
 
@@ -63,18 +65,37 @@ def work(
     """One attempt at a run, from QUEUED to its end; the exit code. listener: hears each step that begins."""
     runs, settings = application.runs, application.settings
     run = runs.start(run_id, owner())
+    step: Progress | None = None
     limits = Limits(settings.run_time_limit_minutes * 60, settings.run_memory_limit_mb)
 
     # What it says is kept with the row, also for who looks later; an earlier attempt's comes first.
     lines: list[dict[str, Any]] = list(run.progress.get("log", ()))
 
+    def keep(progress: Progress) -> None:
+        runs.beat(run.fence, {**jsonable(progress), "log": lines[-_KEPT_LINES:]})
+
     def tell(progress: Progress) -> None:
         lines.append({"at": iso(datetime.now(UTC)), "message": progress.message})
-        runs.beat(run.fence, {**jsonable(progress), "log": lines[-_KEPT_LINES:]})
-        log.info("progress", run_id=run_id, done=progress.done, total=progress.total, step=progress.message)
+        keep(progress)
+        log.info("progress", done=progress.done, total=progress.total, step=progress.message)
         listener(progress)
+        nonlocal step
+        step = progress
 
-    with WorkerGuard(runs, run.fence, limits) as guard, application.registry.database.under(run.fence):
+    def hear(part: Part) -> None:
+        if step is None:
+            return
+        # A word less is no harm; whether the run is still ours, its guard finds out.
+        with suppress(ClmError):
+            keep(replace(step, part=part))
+        listener(replace(step, part=part))
+
+    with (
+        about(run_id=run_id),
+        heard_by(hear),
+        WorkerGuard(runs, run.fence, limits) as guard,
+        application.registry.database.under(run.fence),
+    ):
         try:
             work_on = remake if run.request.kind is RunKind.REPRODUCE else perform
             outcome = work_on(application, run, tell)
@@ -85,7 +106,9 @@ def work(
             runs.interrupt(run_id, f"the database went away: {error}")
             return 1
         except BaseException as error:
-            runs.finish(run_id, RunState.FAILED, error=str(error) or type(error).__name__, fence=run.fence)
+            said = str(error) or type(error).__name__
+            log.error("run_failed", error=said)  # noqa: TRY400  # its traceback ends the process
+            runs.finish(run_id, RunState.FAILED, error=said, fence=run.fence)
             raise
     state = RunState.FAILED if outcome.error else RunState.COMPLETED
     report = {**outcome.report, "attempt": run.attempt, "peak_memory_mb": round(guard.peak_megabytes)}

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clm.cli.output import Interval, Json, Symbol, open_application, percent, print_json, print_table
+from clm.cli.output import (
+    Interval,
+    Json,
+    Symbol,
+    open_application,
+    percent,
+    print_json,
+    print_table,
+    progress_bar,
+)
 from clm.cli.trail import on_record
 
 if TYPE_CHECKING:
     from clm.bootstrap import Application
+    from clm.core.domain import Progress
     from clm.core.runs import Run, RunRequest
 
 _POLL_SECONDS = 0.2
@@ -84,26 +94,30 @@ def carried_out(application: Application, request: RunRequest, came_to: Callable
 
 def follow(application: Application, run_id: str) -> Run:
     """Show progress until the run is over; Ctrl-C cancels it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
     from clm.jobs.supervisor import to_be_resumed
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting the worker", total=None)
+    with progress_bar("starting the worker") as tell:
         try:
             while not (run := application.runs.get(run_id)).state.over or to_be_resumed(run):
                 if run.progress:
-                    shown = run.progress
-                    bar.update(
-                        task, total=shown["total"], completed=shown["done"], description=shown["message"]
-                    )
+                    tell(_progress(run.progress))
                 time.sleep(_POLL_SECONDS)
         except KeyboardInterrupt:
             return application.supervisor.cancel(run_id, "cancelled with Ctrl-C")
     application.supervisor.wait(run_id, 10)
     return run
+
+
+def _progress(stored: Mapping[str, Any]) -> Progress:
+    """As a run's row holds it."""
+    from clm.core.ambit import Part
+    from clm.core.domain import Progress
+
+    part = stored.get("part")
+    return Progress(
+        step=stored["step"], message=stored["message"], done=stored["done"], total=stored["total"],
+        part=Part(**part) if part else None,
+    )  # fmt: skip
 
 
 def print_run(run: Run, as_json: bool) -> None:

@@ -76,7 +76,6 @@ def _walk(folder: Path, models: tuple[str, ...]) -> None:
     from clm.settings import Settings
     from clm.telemetry import set_up_logging
 
-    set_up_logging("warning")
     market = simulate_market(
         ("BTCUSDT",), "15m", start=_START - _HISTORY, end=_START + _FUTURE, seed=7,
         signal=0.05, regime_changes=(_REGIME_CHANGE,),
@@ -88,9 +87,10 @@ def _walk(folder: Path, models: tuple[str, ...]) -> None:
             holdout_days=10, purge_hours=6, shadow_test_hours=24, promotion_policy="evidence",
             min_improvement_threshold=0.02, live_shadow=False, db_url=f"sqlite:///{folder / 'clm.db'}",
             model_dir=folder / "models", data_dir=folder / "data", binance_url=exchange.url,
-            schedule="off", log_level="warning",
+            schedule="off", log_level="warning", log_file=str(folder / "clm.log"),
             retrain_interval_days=7, training_preset="regularised", features="advanced",
         )  # fmt: skip
+        set_up_logging(**settings.logging())
         with Application(settings, interactive=True) as application:
             _steps(application, clock)
 

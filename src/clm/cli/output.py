@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from clm.core.domain import Progress
     from clm.core.errors import ClmError
 
+#: Where there is no terminal, a step that takes long says how far it is at most so often, seconds.
+_A_LINE_EVERY = 10.0
 _WIDTH_OF_A_PIPE = 140
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -28,7 +30,7 @@ def open_application() -> Application:
     from clm.telemetry import set_up_logging
 
     settings = Settings.load()
-    set_up_logging(settings.log_level, settings.log_format)
+    set_up_logging(**settings.logging(), beside_bars=True)
     return Application(settings, interactive=True)
 
 
@@ -61,22 +63,53 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """A bar on standard error, gone when left: call it with what has been done."""
+def progress_bar(first: str = "opening the database") -> Iterator[Callable[[Progress], None]]:
+    """On standard error: call it with what has been done, as often as you like.
+
+    In a terminal a bar over all steps and one for a step that takes long, gone when left; elsewhere a line
+    for each step that begins, and one now and then while it takes long.
+    """
     from rich import progress
     from rich.console import Console
 
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
     columns = (
-        progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TaskProgressColumn(),
+        progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
     )  # fmt: skip
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("opening the database", total=None)
+    with progress.Progress(*columns, console=console, transient=True) as bar:
+        task, within = bar.add_task(first, total=None), bar.add_task("", total=None, visible=False)
 
         def tell(step: Progress) -> None:
             bar.update(task, total=step.total, completed=step.done, description=step.message)
+            if step.part is None:
+                bar.update(within, visible=False)
+            else:
+                part, unit = step.part, f"  {step.part.unit}"
+                bar.update(within, total=part.total, completed=part.done, description=unit, visible=True)
 
         yield tell
+
+
+def _lines() -> Callable[[Progress], None]:
+    """Of what is called again and again with the same step, a line at its beginning and a few later."""
+    import time
+
+    said, when = "", 0.0
+
+    def tell(step: Progress) -> None:
+        nonlocal said, when
+        now = time.monotonic()
+        if step.message == said and now - when < _A_LINE_EVERY:
+            return
+        said, when = step.message, now
+        part = f": {step.part.done:,} of {step.part.total:,} {step.part.unit}" if step.part else ""
+        typer.echo(f"[{step.done}/{step.total}] {step.message}{part}", err=True)
+
+    return tell
 
 
 def shown(cell: object) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clm.cli.output import Json, print_json, print_table, require_within
+from clm.cli.output import Json, print_json, print_table, progress_bar, require_within
 from clm.cli.service import TIMES, in_utc
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def replay(
             raise BadInput("--policies", name, ", ".join(POLICIES))
     given: dict[str, Any] = {"symbols": symbols} if symbols else {}
     settings = Settings.load(**given, models=models, retrain_interval_days=min(step_days, 7))
-    set_up_logging(settings.log_level, settings.log_format)
+    set_up_logging(**settings.logging())
     series = tuple(Series(symbol, settings.interval) for symbol in settings.symbols)
     folder = (out or settings.replay_dir / f"{begin:%Y-%m-%d}_{stop:%Y-%m-%d}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -170,20 +170,21 @@ def _run(tasks: list[Task], processes: int) -> list[Scores]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, wait
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+    from clm.core.domain import Progress
     from clm.replay.walk import steps_done, walk
+    from clm.telemetry import set_up_logging
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    # Standard output is for the result.
+    pool = ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), initializer=set_up_logging, initargs=("error",)
+    )
     try:
         futures: list[Future[list[Scores]]] = [pool.submit(walk, task) for task in tasks]
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with progress_bar("replaying") as tell:
             total = sum(task.steps for task in tasks)
-            shown = bar.add_task("replaying", total=total)
             while wait(futures, timeout=_POLL_SECONDS).not_done:
-                bar.update(shown, completed=sum(steps_done(task) for task in tasks))
+                done = sum(steps_done(task) for task in tasks)
+                tell(Progress(step="replay", message="replaying", done=done, total=total))
                 _raise_first(futures)
                 time.sleep(_POLL_SECONDS)
         return [scores for future in futures for scores in future.result()]

@@ -41,7 +41,7 @@ def serve(
     settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
     if settings.schedule != "off":
         cron_trigger(settings.schedule)
-    set_up_logging(settings.log_level, settings.log_format)
+    set_up_logging(**settings.logging())
     application = Application(settings, interactive=True)
     application.registry.database.open()
     # Threads that look after things in the background must not hold up an answer: they hand over sooner.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from clm.core.ambit import Part
 from clm.core.errors import BadInput, UnknownInterval
 
 if TYPE_CHECKING:
@@ -278,7 +279,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One step of a cycle has begun. done and total count steps of the whole cycle."""
+    """One step of a cycle has begun. done and total count steps of the whole cycle.
+
+    part: how far that step is by itself, where it takes long enough to say so.
+    """
 
     step: str
     message: str
@@ -286,6 +290,7 @@ class Progress:
     total: int
     model_type: str | None = None
     series: Series | None = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from clm.core import plugins
 from clm.core.alert import Alarm, Alert, unheard
+from clm.core.ambit import about
 from clm.core.attempt import STEPS, Attempted, Material, ModelAttempt, Say
 from clm.core.bookkeeper import Bookkeeper
 from clm.core.domain import (
@@ -159,7 +160,8 @@ class ContinuousLearningManager:
         reports: list[RetrainReport] = []
         if due:
             self._look_back(due)
-            material = self.gatherer.material(now, voice.say)
+            with about(series=str(self.series)):
+                material = self.gatherer.material(now, voice.say)
             with self._begun_early(due, material):
                 for position, model_type in enumerate(due):
                     say = voice.of(model_type, position)
@@ -186,7 +188,8 @@ class ContinuousLearningManager:
         started = self._clock()
         try:
             journal.begin(self.series, entry or model_type)
-            came = (attempt or self.attempt).run(model_type, material, say)
+            with about(series=str(self.series), model=model_type):
+                came = (attempt or self.attempt).run(model_type, material, say)
         except (DatabaseUnavailable, LeaseLost):
             # No fault of the model: the run as a whole has lost its ground.
             raise
@@ -203,7 +206,8 @@ class ContinuousLearningManager:
         """Trainings that can begin before their turn do; what is left of them at the end is not wanted."""
         try:
             for model_type in due:
-                self.attempt.anticipate(model_type, material)
+                with about(series=str(self.series), model=model_type):
+                    self.attempt.anticipate(model_type, material)
             yield
         finally:
             if isinstance(self.attempt.trainer, EagerTrainer):

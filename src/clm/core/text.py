@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 #: `user:password@` after the scheme; a password may hold any character, an unescaped `@` and `/` too.
 _CREDENTIALS = re.compile(r"(?<=://)([^:@/?#]*):.*@", re.DOTALL)
 _IN_QUERY = re.compile(r"([?&;](?:\w*pass\w*|\w*pwd|\w*secret\w*|\w*token|\w*key)=)[^&;#]*", re.IGNORECASE)
+_IN_TEXT = (
+    # Stops at blanks and quotes: the line goes on behind an address. The last @ before them ends a password.
+    (re.compile(r"(?<=://)([^:@/?#\s\"']*):[^\s\"']*@"), r"\1:***@"),
+    (
+        re.compile(r"([?&;](?:\w*pass\w*|\w*pwd|\w*secret\w*|\w*token|\w*key)=)[^&;#\s\"']*", re.IGNORECASE),
+        r"\1***",
+    ),
+    (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), r"\1 ***"),
+    (
+        re.compile(
+            r"""((?:x-)?\b(?:api[-_]?key|password|passwd|secret|token|authorization)["']?\s*[:=]\s*["']?)"""
+            r"""(?!\*\*\*|basic |bearer )[^\s"',;&]+""",
+            re.IGNORECASE,
+        ),
+        r"\1***",
+    ),
+)  # fmt: skip
 _LONGEST_SHOWN = 200
 
 
@@ -32,6 +50,15 @@ def read_json(text: str) -> Any:
 def mask_url(url: str) -> str:
     """`url` with its passwords, if any, replaced by `***`, however badly it is written."""
     return _IN_QUERY.sub(r"\1***", _CREDENTIALS.sub(r"\1:***@", url))
+
+
+def without_secrets(text: str, known: Iterable[str] = ()) -> str:
+    """A line of a log with what looks like a secret, and what is known to be one, replaced by `***`."""
+    for secret in known:
+        text = text.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
+    for pattern, instead in _IN_TEXT:
+        text = pattern.sub(instead, text)
+    return text
 
 
 def scheme_of(url: str) -> str:

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from clm.core.ambit import counter
 from clm.core.domain import TARGET, FeatureRow, is_past, longest_past, past_name
 from clm.core.errors import BadInput, InsufficientData, InvalidCandles, InvalidSetting
 from clm.core.newest import row_of_batch
@@ -121,16 +122,18 @@ class QuantumFeatureEngineer:
         def fill(low: int) -> None:
             self._fill(rows[low : low + _BLOCK], run, low + first)
 
+        count = counter(len(rows), "candles") or (lambda done: None)
         # What is the whole run's is computed with the first, for all.
         fill(0)
         later = range(_BLOCK, len(rows), _BLOCK)
         if len(later) < _MANY:
             for low in later:
+                count(low)
                 fill(low)
             return
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
-            for _ in threads.map(fill, later):
-                pass
+            for low, _ in zip(later, threads.map(fill, later), strict=True):
+                count(low + _BLOCK)
 
     def _fill(self, rows: Matrix, run: Bars, first: int) -> None:
         """Features of the candles of a run from place `first` on, as many as there are rows."""

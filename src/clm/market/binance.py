@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import structlog
 
+from clm.core.ambit import counter
 from clm.core.domain import Series, utc
 from clm.core.errors import (
     BadInput,
@@ -138,7 +139,7 @@ class BinanceDataClient:
         if low >= high:
             return empty_candles()
         if self._store is None:
-            pages = [page for page, _ in self._pages((low, high), _ms(now))]
+            pages = [page for page, _ in self._counted((low, high), _ms(now))]
             frame = pd.concat(pages) if pages else empty_candles()
         else:
             frame = self._through_store(self._store, (low, high), _ms(now))
@@ -170,7 +171,7 @@ class BinanceDataClient:
                 waiting.clear()
 
         try:
-            for page in self._pages(missing, now):
+            for page in self._counted(missing, now):
                 waiting.append(page)
                 if len(waiting) == _PAGES_A_WRITE:
                     put()
@@ -189,6 +190,14 @@ class BinanceDataClient:
             return [*missing[:-1], (tail[0], missing[-1][1])]
         due = self._wall() - coverage.tail_read_at > self.cache_ttl
         return [*missing, tail] if due else missing
+
+    def _counted(self, span: Span, now: int) -> Iterator[tuple[pd.DataFrame, Span]]:
+        """Pages of a span, and a word now and then on how far they are."""
+        count = counter((span[1] - span[0]) // self._step, "candles")
+        for page, known in self._pages(span, now):
+            if count is not None:
+                count((known[1] - span[0]) // self._step)
+            yield page, known
 
     def _pages(self, span: Span, now: int) -> Iterator[tuple[pd.DataFrame, Span]]:
         """Pages of a span, each with the span it settles, in order; the open candle is never among them.

@@ -18,6 +18,7 @@ import structlog
 
 from clm.core import scoring
 from clm.core.alert import Alarm, Alert
+from clm.core.ambit import about
 from clm.core.book import Forecast, Source
 from clm.core.domain import (
     Decision,
@@ -112,8 +113,9 @@ class LiveShadow:
             try:
                 if isinstance(found, ClmError):
                     raise found
-                made = [self._forecast(desk, model_type, found) for model_type in desk.models]
-                outcomes = [self._score(desk, model_type, found) for model_type in desk.models]
+                with about(series=str(desk.series)):
+                    made = [self._forecast(desk, model_type, found) for model_type in desk.models]
+                    outcomes = [self._score(desk, model_type, found) for model_type in desk.models]
                 if desk.ensemble is not None:
                     desk.ensemble.advance()
                     self._score(desk, ENSEMBLE, found)
@@ -128,7 +130,8 @@ class LiveShadow:
         decisions: list[Decision] = []
         for model_type in dict.fromkeys(m for desk in desks for m in desk.models):
             watching = [desk for desk in desks if desk.series in seen and model_type in desk.models]
-            decisions += self._settle(model_type, watching, seen)
+            with about(model=model_type):
+                decisions += self._settle(model_type, watching, seen)
         compared = [parity for s in seen.values() for one in s.parity.values() for parity in one.values()]
         ended = [
             e.experiment_id for desk in desks if desk.series in seen

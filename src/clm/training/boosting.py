@@ -7,7 +7,7 @@ A model file is the library's own format with our metadata inside, so that it is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
+from clm.core.ambit import counter
 from clm.core.domain import FeatureRow, FloatArray, FloatMatrix, ModelType, feature_columns
 from clm.core.errors import ArtifactCorrupt, TrainingFailed
 from clm.core.space import Range, Space
@@ -204,7 +205,10 @@ class XGBoostFamily:
         }  # fmt: skip
         try:
             bins.set_label(label)
-            booster = xgb.train(settings, bins, num_boost_round=int(knobs["num_boost_round"]))
+            rounds = int(knobs["num_boost_round"])
+            count = counter(rounds, "rounds")
+            heard = [_XGBoostRounds(count)] if count else None
+            booster = xgb.train(settings, bins, num_boost_round=rounds, callbacks=heard)
         except (xgb.core.XGBoostError, ValueError, MemoryError) as exc:
             raise TrainingFailed(f"xgboost: {exc}") from exc
         splits = len(booster.get_score(importance_type="weight"))
@@ -262,7 +266,10 @@ class LightGBMFamily:
         }  # fmt: skip
         try:
             bins.set_label(label)
-            booster = lgb.train(settings, bins, num_boost_round=int(knobs["num_boost_round"]))
+            rounds = int(knobs["num_boost_round"])
+            count = counter(rounds, "rounds")
+            heard = [_lightgbm_rounds(count)] if count else None
+            booster = lgb.train(settings, bins, num_boost_round=rounds, callbacks=heard)
         except (lgb.basic.LightGBMError, ValueError, MemoryError) as exc:
             raise TrainingFailed(f"lightgbm: {exc}") from exc
         splits = int(booster.feature_importance("split").sum())
@@ -283,6 +290,25 @@ class LightGBMFamily:
 
     def space(self) -> Space:
         return _SPACE
+
+
+class _XGBoostRounds(xgb.callback.TrainingCallback):
+    """Counts rounds; changes nothing."""
+
+    def __init__(self, count: Callable[[int], None]) -> None:
+        super().__init__()
+        self._count = count
+
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        self._count(epoch + 1)
+        return False
+
+
+def _lightgbm_rounds(count: Callable[[int], None]) -> Callable[[Any], None]:
+    def after(env: Any) -> None:
+        count(env.iteration + 1)
+
+    return after
 
 
 def _require_splits(family: str, splits: int, rows: int, knobs: Mapping[str, Any]) -> None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import structlog
 
 from clm.core.domain import TARGET, ModelType, feature_columns, is_past
 from clm.core.errors import BadInput, ClmError, InsufficientData, TrainingFailed
 from clm.core.plugins import model_family
 from clm.core.protocols import BinningFamily, ModelFamily, PastFamily, TrainedModel
 from clm.core.timeline import MIN_ROWS
+
+log = structlog.get_logger()
 
 
 class QuantumModelTrainer:
@@ -64,9 +69,10 @@ class QuantumModelTrainer:
             raise InsufficientData(
                 f"{model_type}: {len(rows)} rows to train on; at least {MIN_ROWS} are needed"
             )
+        began = time.monotonic()
         try:
             if not isinstance(family, BinningFamily):
-                return family.train(rows, given, self.seed)
+                return _said(family.train(rows, given, self.seed), rows, began)
             key = _bins_key(model_type, rows, given)
             # Taken out while they are in use: two threads cannot label the same.
             bins = self._bins.pop(key, None)
@@ -74,7 +80,7 @@ class QuantumModelTrainer:
                 bins = family.bins(rows, given)
             model = family.train_binned(bins, rows, given, self.seed)
             self._keep(key, bins)
-            return model
+            return _said(model, rows, began)
         except ClmError:
             raise
         except Exception as exc:
@@ -94,7 +100,9 @@ class QuantumModelTrainer:
         for frame in frames:
             key = _key(model_type, frame)
             if key not in self._begun:
-                work = self._pools[apart].submit(self._train, family, str(model_type), frame, given)
+                work = self._pools[apart].submit(
+                    copy_context().run, self._train, family, str(model_type), frame, given
+                )
                 self._begun[key] = work
 
     def forget(self) -> None:
@@ -130,6 +138,12 @@ class QuantumModelTrainer:
 
     def train_patchtst(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel:
         return self.train(ModelType.PATCHTST, df, params)
+
+
+def _said(model: TrainedModel, rows: pd.DataFrame, began: float) -> TrainedModel:
+    seconds = round(time.monotonic() - began, 3)
+    log.info("trained", family=model.model_type, rows=len(rows), seconds=seconds)
+    return model
 
 
 def _key(model_type: str, df: pd.DataFrame) -> tuple[str, str]:

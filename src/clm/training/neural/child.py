@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any, BinaryIO
 
+from clm.core import ambit
 from clm.training.neural.messages import Message, receive, send
 
 _LOOK_SECONDS = 0.5
@@ -28,13 +29,19 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _answer(question: Message, models: dict[str, Any]) -> Message:
+def _answer(question: Message, models: dict[str, Any], out: BinaryIO) -> Message:
     # Seconds, and only here: who imports this module has not asked for it yet.
     from clm.training.neural import networks
 
     do, name = question.head["do"], question.head.get("model")
     if do == "train":
-        return networks.train(question)
+        steps = int(question.head["steps"])
+
+        def hear(part: ambit.Part) -> None:
+            send(out, Message({"done": part.done}))
+
+        with ambit.heard_by(hear):
+            return networks.train(question, ambit.counter(steps, "steps") or (lambda done: None))
     if do == "load":
         models[str(name)] = networks.load(question.raw)
         return Message({})
@@ -56,7 +63,7 @@ def main() -> None:
     models: dict[str, Any] = {}
     while (question := receive(sys.stdin.buffer)) is not None:
         try:
-            answer = _answer(question, models)
+            answer = _answer(question, models, out)
         except Exception as error:  # noqa: BLE001  # told to the parent, whose error it becomes
             answer = Message({"error": f"{type(error).__name__}: {error}"})
         send(out, answer)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clm.core.ambit import counter
 from clm.core.domain import SCALE, FloatArray, FloatMatrix, ModelType, past_name
 from clm.core.errors import ArtifactCorrupt, BadInput, SchemaMismatch
 from clm.training.knobs import Knob, KnobTable, Value
@@ -143,11 +144,12 @@ class _NeuralFamily:
         described = Described(metadata, self.exogenous)
         windows = windows_of(feature_matrix(df[[*names]], names), places_of(described))
         question = Message(
-            {"do": "train", "described": described.to_json()}, {"windows": windows, "label": label}
+            {"do": "train", "described": described.to_json(), "steps": int(knobs["max_steps"])},
+            {"windows": windows, "label": label},
         )
         child = Child(int(knobs["num_threads"]))
         try:
-            answer = child.ask(question, seconds=None)
+            answer = child.ask(question, seconds=None, count=counter(int(knobs["max_steps"]), "steps"))
         finally:
             child.close()
         return NeuralModel(described, answer.raw, answer.head["cost"])

@@ -11,7 +11,7 @@ import copy
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from clm.training.neural import tensors
 from clm.training.neural.messages import Message
 from clm.training.neural.tensors import Described
 
+#: Called with how many steps are done.
+Tell = Callable[[int], None]
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 #: Points on the way from the baseline to the row at which gradients are taken (Gauss–Legendre).
 _IG_POINTS = 64
@@ -108,8 +110,11 @@ class Network:
         return torch.from_numpy(np.ascontiguousarray(windows, dtype=np.float64)).to(self.device)
 
 
-def train(question: Message) -> Message:
-    """Fits on all rows but the last few, which say when to stop; answers the model's bytes and its cost."""
+def train(question: Message, tell: Tell = lambda steps: None) -> Message:
+    """Fits on all rows but the last few, which say when to stop; answers the model's bytes and its cost.
+
+    tell: hears of each step that is done.
+    """
     began = time.perf_counter()
     described = Described.from_json(question.head["described"])
     p = described.params
@@ -124,7 +129,7 @@ def train(question: Message) -> Message:
     fitted = len(label) - judged - apart
     if fitted < apart:
         raise ValueError(f"{len(label)} rows are too few for windows of {apart} and a validation of {judged}")
-    _fit(network, windows[:fitted], label[:fitted], windows[-judged:], label[-judged:])
+    _fit(network, windows[:fitted], label[:fitted], windows[-judged:], label[-judged:], tell)
     raw = tensors.to_bytes(described, network.module.state_dict())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     cost = {"seconds": round(time.perf_counter() - began, 3), "peak_bytes": peak, "device": device.type}
@@ -132,7 +137,12 @@ def train(question: Message) -> Message:
 
 
 def _fit(
-    network: Network, x: torch.Tensor, y: torch.Tensor, x_judged: torch.Tensor, y_judged: torch.Tensor
+    network: Network,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    x_judged: torch.Tensor,
+    y_judged: torch.Tensor,
+    tell: Tell,
 ) -> None:
     """Adam on shuffled batches; the weights that were best on the validation rows stay."""
     p, module = network.described.params, network.module
@@ -150,6 +160,7 @@ def _fit(
         loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
+        tell(step)
         if step % int(p["val_check_steps"]) == 0:
             now = _loss_on(network, x_judged, y_judged)
             if now < best:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -38,8 +38,16 @@ class Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, message: Message, seconds: float | None = _ANSWER_SECONDS) -> Message:
-        """The child's answer. seconds: it is ended where it takes longer; None: however long."""
+    def ask(
+        self,
+        message: Message,
+        seconds: float | None = _ANSWER_SECONDS,
+        count: Callable[[int], None] | None = None,
+    ) -> Message:
+        """The child's answer. seconds: it is ended where it takes longer; None: however long.
+
+        count: hears of what is done on the way, where the child says so.
+        """
         timer = threading.Timer(seconds, self._process.kill) if seconds is not None else None
         if timer is not None:
             timer.daemon = True
@@ -47,6 +55,10 @@ class Child:
         try:
             send(cast(BinaryIO, self._process.stdin), message)
             answer = receive(cast(BinaryIO, self._process.stdout))
+            while answer is not None and "done" in answer.head:
+                if count is not None:
+                    count(int(answer.head["done"]))
+                answer = receive(cast(BinaryIO, self._process.stdout))
         except OSError:
             answer = None
         finally:
