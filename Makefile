@@ -67,7 +67,7 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 screenshots: $(STAMP)
-	CLM_TEST_SCREENSHOTS=1 $(BIN)/pytest -q tests/browser/test_pictures.py
+	CLM_TEST_SCREENSHOTS=1 $(BIN)/pytest -q tests/browser/test_screenshots.py
 
 faults: $(STAMP)
 	$(BIN)/pytest -q -n 2 --dist load -m faults tests/faults

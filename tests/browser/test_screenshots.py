@@ -18,7 +18,7 @@ from clm.bootstrap import Application
 from clm.core.runs import RunRequest
 from clm.settings import Settings
 from clm.worker import work
-from tests.browser.conftest import _window
+from tests.browser.conftest import window_on
 from tests.support.exchange import serving, simulated
 from tests.support.shell import Shell, serving_clm
 
@@ -57,7 +57,7 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_the_overview_is_pictured(chromium: Browser, lived_in: str, scheme: str, tmp_path: Path) -> None:
     folder = IMAGES if os.environ.get("CLM_TEST_SCREENSHOTS") else tmp_path
     size = {"width": 1280, "height": 860}
-    context, window = _window(chromium, lived_in, color_scheme=scheme, viewport=size)
+    context, window = window_on(chromium, lived_in, color_scheme=scheme, viewport=size)
     page = window.open("/")
     page.wait_for_load_state("networkidle")
     page.get_by_role("article").first.wait_for()
