@@ -88,11 +88,11 @@ def test_evidence_losses_and_forecasts_are_drawn_and_told(gallery: Window) -> No
 
     for title in PLOTS:
         plot = page.get_by_role("img", name=title)
-        expect(plot).to_be_visible()
+        expect(plot).to_be_visible(timeout=30_000)
         expect(plot.locator("svg path").first).to_be_attached()
-    expect(page.get_by_role("img", name="promotes at 20")).to_be_visible()
-    expect(page.get_by_text("promotes at E = 20")).to_be_visible()
-    expect(page.get_by_text("95 of 100 moments")).to_be_visible()
+    expect(page.get_by_role("img", name="promotes at 20")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("promotes at E = 20")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("95 of 100 moments")).to_be_visible(timeout=30_000)
     assert _findings(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
@@ -103,7 +103,7 @@ def test_a_card_tells_how_the_champion_has_done_live_beside_its_evaluation(galle
 
     card = page.get_by_role("article").filter(has_text="BTCUSDT 1h · lightgbm")
 
-    expect(card.get_by_role("img", name="directional accuracy")).to_be_visible()
+    expect(card.get_by_role("img", name="directional accuracy")).to_be_visible(timeout=30_000)
     expect(card).to_contain_text(f"live over {LIVE_HOURS} h")
     expect(card).to_contain_text("evaluated")
     other = page.get_by_role("article").filter(has_text="BTCUSDT 1h · xgboost")
@@ -116,7 +116,7 @@ def test_what_happened_is_told_by_the_exchanges_clock_not_this_machines(gallery:
     page = gallery.open(path)
 
     # Eighteen days after the first training, whatever this machine's calendar says.
-    expect(page.get_by_text("UTC · 1").first).to_be_visible()
+    expect(page.get_by_text("UTC · 1").first).to_be_visible(timeout=30_000)
     told = page.locator("#main").inner_text()
     assert "2024-06-01 00:30 UTC · 18 d ago" in told or "2024-06-09 00:30 UTC · 10 d ago" in told
 
