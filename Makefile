@@ -10,7 +10,7 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs screenshots test browser faults check audit serve bench bench-crash bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
+.PHONY: help demo docs screenshots test browser faults check audit serve bench bench-crash bench-dashboards bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
   bench-replicas bench-service bench-serving bench-swaps bench-training-peers bench-triggers clean
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make bench   the benchmarks, each against a peer"
 	@echo "make bench-promotion   how often a promotion is luck, and how soon a better model is found"
 	@echo "make bench-crash       SIGKILL at every step, commit and file operation of a run"
+	@echo "make bench-dashboards  what twenty open dashboards cost the API, among 200 series"
 	@echo "make bench-fanout      a run over several series, side by side against one after the other"
 	@echo "make bench-fetch       100,000 minutes of candles against python-binance's own way and ccxt's loop; ten symbols"
 	@echo "make bench-fuzz        every operation of the API, asked rightly and wrongly, thousands of times"
@@ -101,6 +102,9 @@ bench-triggers: $(STAMP)
 
 bench-crash: $(STAMP)
 	$(BIN)/python -m benchmarks.crash
+
+bench-dashboards: $(STAMP)
+	$(BIN)/python -m benchmarks.dashboards
 
 bench-fanout: $(STAMP)
 	$(BIN)/python -m benchmarks.fanout

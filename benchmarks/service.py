@@ -38,7 +38,8 @@ def latencies(client: httpx.Client, requests: int) -> list[float]:
     return taken
 
 
-def _p(seconds: Sequence[float], share: float) -> float:
+def p(seconds: Sequence[float], share: float) -> float:
+    """A quantile, in milliseconds."""
     return float(np.quantile(np.array(seconds), share)) * 1e3
 
 
@@ -111,9 +112,9 @@ def main() -> int:
         with httpx.Client(base_url=service.url, timeout=60) as client:
             first, last = memory(on, service, client, given.requests, given.runs)
         service.stop(60)
-    slower, growth = _p(busy, 0.99) / _p(idle, 0.99), last / first
+    slower, growth = p(busy, 0.99) / p(idle, 0.99), last / first
     for name, taken in (("idle", idle), ("two trainings", busy)):
-        p50, p99 = _p(taken, 0.5), _p(taken, 0.99)
+        p50, p99 = p(taken, 0.5), p(taken, 0.99)
         print(f"{name:<16}  p50 {p50:6.1f} ms  p99 {p99:6.1f} ms  {len(taken):,} requests")
     print(f"p99 ratio         {slower:.2f}   ≤ {_MOST_LATENCY:g}")
     print(f"memory            {first:.0f} → {last:.0f} MB: {given.requests:,} requests, {given.runs} runs")

@@ -50,9 +50,14 @@ def chromium() -> Iterator[Browser]:
 def at_rest(folder: Path, **environment: str) -> Iterator[tuple[Shell, ExchangeServer]]:
     """A shell beside an exchange, whose service does nothing unless it is asked to."""
     with serving(simulated()) as exchange:
-        shell = shell_in(folder, exchange)
-        shell.environment |= {"CLM_SCHEDULE": "off", "CLM_LIVE_SHADOW": "false", **environment}
-        yield shell, exchange
+        yield resting_shell(folder, exchange, **environment), exchange
+
+
+def resting_shell(folder: Path, exchange: ExchangeServer, **environment: str) -> Shell:
+    """Its service does nothing unless it is asked to."""
+    shell = shell_in(folder, exchange)
+    shell.environment |= {"CLM_SCHEDULE": "off", "CLM_LIVE_SHADOW": "false", **environment}
+    return shell
 
 
 @pytest.fixture(scope="session")

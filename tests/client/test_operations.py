@@ -79,6 +79,16 @@ CALLS: dict[str, tuple[str, Call]] = {
     "run_models": ("GET /api/clm/runs/{run_id}/models", lambda c: c.run_models("r1")),
     "decision": ("GET /api/clm/decisions/{decision_id}", lambda c: c.decision(1)),
     "shadow": ("GET /api/clm/shadow", lambda c: c.shadow(**PLACE)),
+    "evidence": (
+        "GET /api/clm/shadow/{model_type}/evidence",
+        lambda c: c.evidence("xgboost", 100, **PLACE),
+    ),
+    "forecasts": (
+        "GET /api/clm/shadow/{model_type}/forecasts",
+        lambda c: c.forecasts("xgboost", 3, before=MOMENT, **PLACE),
+    ),
+    "skill": ("GET /api/clm/skill", lambda c: c.skill(12, limit=3, days=7)),
+    "clock": ("GET /api/clm/clock", lambda c: c.clock()),
     "trials": ("GET /api/clm/trials", lambda c: c.trials(**FOUND)),
     "experiments.start": (
         "POST /api/clm/experiments",

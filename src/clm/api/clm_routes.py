@@ -18,6 +18,7 @@ from clm.api import (
     events,
     experiments,
     explain,
+    pictures,
     predict,
     replays,
     schemas,
@@ -275,6 +276,7 @@ _routes.include_router(explain.router)
 _routes.include_router(data.router)
 _routes.include_router(drift.router)
 _routes.include_router(replays.router)
+_routes.include_router(pictures.router)
 #: Forecasts first, and not below another router, where each look for a route costs as much as a forecast:
 #: they are asked for far more often than all the rest together.
 router = predict.router

@@ -20,11 +20,12 @@ class Lookout(Generic[T]):
         #: Key → what is or was seen, and when the look began.
         self._seen: dict[Hashable, tuple[asyncio.Future[T], float]] = {}
 
-    async def see(self, key: Hashable, look: Callable[[], Awaitable[T]]) -> T:
-        """What `look` answers, or answered at most `seconds` ago. Raises what it raises."""
+    async def see(self, key: Hashable, look: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
+        """What `look` answers, or answered at most `seconds` ago, None: as usual. Raises what it raises."""
+        most = self._seconds if seconds is None else seconds
         now = time.monotonic()
         seen, began = self._seen.get(key, (None, 0.0))
-        if seen is None or (seen.done() and now - began >= self._seconds):
+        if seen is None or (seen.done() and now - began >= most):
             self._forget(now)
             seen = asyncio.ensure_future(look())
             seen.add_done_callback(_heard)

@@ -315,6 +315,38 @@ class Client:
         """Champions, challengers with E and the hours still needed, the guard; of all series by default."""
         return mappings(self._link.get("shadow", symbol=symbol, interval=interval))
 
+    def evidence(
+        self, model: str, points: int = 600, *, symbol: str | None = None, interval: str | None = None
+    ) -> Json:
+        """E and the sum of gains over time, of challengers and guard; at most so many points, thinned."""
+        asked = {"points": points, "symbol": symbol, "interval": interval}
+        return mapping(self._link.get("shadow", model, "evidence", **asked))
+
+    def forecasts(
+        self,
+        model: str,
+        limit: int = 168,
+        *,
+        before: datetime | None = None,
+        symbol: str | None = None,
+        interval: str | None = None,
+    ) -> Json:
+        """Forecasts of champion and challengers beside what came, newest candle first.
+
+        before: only candles opened earlier, an aware time. Raises ValueError for one without a zone.
+        """
+        if before is not None and before.tzinfo is None:
+            raise ValueError(f"before: {before} has no time zone")
+        asked = {
+            "limit": limit, "before": before.isoformat() if before else None, "symbol": symbol,
+            "interval": interval,
+        }  # fmt: skip
+        return mapping(self._link.get("shadow", model, "forecasts", **asked))
+
+    def skill(self, offset: int = 0, *, limit: int = 12, days: int = 30) -> Json:
+        """How champions have done live beside their evaluation, a page of series at a time."""
+        return mapping(self._link.get("skill", offset=offset, limit=limit, days=days))
+
     def trials(
         self,
         model: str | None = None,
@@ -358,6 +390,10 @@ class Client:
     def config(self) -> Json:
         """The settings in force, secrets masked."""
         return mapping(self._link.get("config"))
+
+    def clock(self) -> Json:
+        """What time it is at the exchange, and at the service."""
+        return mapping(self._link.get("clock"))
 
     def clear_cache(self) -> Json:
         """Drop cached candles and what is held in memory. Raises Conflict while a run is in progress."""

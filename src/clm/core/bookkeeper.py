@@ -205,9 +205,7 @@ class Bookkeeper:
     ) -> Standing:
         """Everything the evidence policy weighs, from what is stored at `as_of`."""
         same = duel.challenger.recipe_id == reign.champion.recipe_id
-        ledgers = self.registry.book.ledgers(duel.key.model_type, reign.champion.version, reign.since)
-        recipes = {key.recipe_id for key in ledgers if key.kind is Kind.CHALLENGE} | {duel.key.recipe_id}
-        recipes |= {rival.recipe_id for rival in self.registry.challengers(duel.key.model_type)}
+        recipes = self.recipes(reign) | {duel.key.recipe_id}
         cool_down = timedelta(hours=policy.cool_down_hours)
         return Standing(
             evidence=self.evidence(duel.key),
@@ -220,6 +218,13 @@ class Bookkeeper:
             cool_down_until=reign.rolled_back_at + cool_down if reign.rolled_back_at else None,
             parity=parity,
         )
+
+    def recipes(self, reign: Reign) -> set[str]:
+        """Those that challenge the champion, or have in this reign: α is shared out among them."""
+        model_type = reign.champion.model_type
+        ledgers = self.registry.book.ledgers(model_type, reign.champion.version, reign.since)
+        found = {key.recipe_id for key in ledgers if key.kind is Kind.CHALLENGE}
+        return found | {rival.recipe_id for rival in self.registry.challengers(model_type)}
 
     def beside(self, duel: Duel) -> Iterator[Beside]:
         """The same recipe's newest challenger beside its champion on each pooled series."""

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from math import exp, log
 from typing import Any
 
+from clm.core.book import Kind
 from clm.core.bookkeeper import Bookkeeper
 from clm.core.domain import Decision, ModelArtifact
 from clm.core.evidence import log_threshold
@@ -77,13 +78,12 @@ def _challenger(
         )
     )
     evidence = standing.evidence
-    alpha = policy.alpha if isinstance(policy, EvidencePolicy) else 0.05
-    target = log_threshold(alpha, standing.recipes)
+    target = log_needed(policy, Kind.CHALLENGE, standing.recipes)
     more = evidence.candles_to_go(target)
     return {
         "version": artifact.version, "recipe_id": artifact.recipe_id,
         "same_recipe_as_champion": standing.same_recipe, "trained_at": jsonable(artifact.trained_at),
-        "e": _e(evidence.log_e), "e_peak": _e(evidence.peak), "e_needed": _e(target),
+        "e": e_of(evidence.log_e), "e_peak": e_of(evidence.peak), "e_needed": e_of(target),
         "candles": evidence.bets, "shadow_candles": standing.own.shadow_candles,
         "candles_to_go": more,
         "hours_to_go": more * keeper.registry.series.step / timedelta(hours=1) if more is not None else None,
@@ -98,10 +98,21 @@ def _guard(keeper: Bookkeeper, policy: PromotionPolicy, reign: Reign) -> dict[st
         return None
     evidence = keeper.evidence(duel.key)
     return {
-        "version": duel.challenger.version, "e": _e(evidence.log_e), "e_peak": _e(evidence.peak),
-        "e_needed": _e(log_threshold(policy.alpha_rollback)), "candles": evidence.bets,
+        "version": duel.challenger.version, "e": e_of(evidence.log_e), "e_peak": e_of(evidence.peak),
+        "e_needed": e_of(log_needed(policy, Kind.GUARD)), "candles": evidence.bets,
         "until": jsonable(reign.since + timedelta(hours=policy.guard_hours)),
     }  # fmt: skip
+
+
+def log_needed(policy: PromotionPolicy, kind: Kind, recipes: int = 1) -> float:
+    """What log E must reach: of a challenger, among so many recipes, or of the guard.
+
+    Policies that go by no evidence are told of it by the usual levels.
+    """
+    levels = policy if isinstance(policy, EvidencePolicy) else EvidencePolicy()
+    if kind is Kind.GUARD:
+        return log_threshold(levels.alpha_rollback)
+    return log_threshold(levels.alpha, recipes)
 
 
 def decision_view(decision: Decision) -> dict[str, Any]:
@@ -130,5 +141,6 @@ def trial_views(registry: ModelRegistry, model_type: str | None, limit: int) -> 
     ]
 
 
-def _e(log_e: float) -> float:
+def e_of(log_e: float) -> float:
+    """E, within what JSON and an axis can carry."""
     return exp(min(log_e, log(1e300)))

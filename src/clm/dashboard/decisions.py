@@ -12,6 +12,7 @@ from nicegui import ui
 
 from clm.dashboard.desk import Refused, Session
 from clm.dashboard.frame import Fresh, apology, empty, frame, table
+from clm.dashboard.place import Clock
 from clm.dashboard.words import when
 
 _TONES = {"PROMOTE": "good", "CONTINUE": "busy", "REJECT": "none"}
@@ -29,8 +30,11 @@ async def decisions(session: Session, request: Request) -> None:
         _form(await session.get("/api/clm/series"), asked)
         query = {**asked, "since": _day(asked, "since"), "until": _day(asked, "until", after=1)}
 
+        clock = Clock()
+        await clock.hear(session)
+
         def draw(found: list[dict[str, Any]]) -> None:
-            _draw(found, asked, limit)
+            _draw(clock, found, asked, limit)
 
         read = "/api/clm/decisions"
         await Fresh(lambda: session.get(read, **query, every=True, limit=limit), draw).begin()
@@ -96,11 +100,13 @@ def _form(every: list[dict[str, Any]], asked: dict[str, str]) -> None:
 async def decision(session: Session, number: int) -> None:
     """One decision, decided again from what is stored."""
     with frame(session, "/decisions"):
+        clock = Clock()
         try:
+            await clock.hear(session)
             found = await session.get(f"/api/clm/decisions/{number}")
         except Refused as error:
             return apology(error)
-        _card(found)
+        _card(clock, found)
         if not found["recomputed"]:
             ui.label("A person decided: that cannot be computed again.")
         elif found["same"]:
@@ -115,20 +121,20 @@ async def decision(session: Session, number: int) -> None:
     return None
 
 
-def _draw(found: list[dict[str, Any]], asked: Mapping[str, str], limit: int) -> None:
+def _draw(clock: Clock, found: list[dict[str, Any]], asked: Mapping[str, str], limit: int) -> None:
     if not found and asked:
         return empty("No decision is like that.", "All decisions", "/decisions")
     if not found:
         return empty("Nothing has been decided here yet.", "Start a retraining", "/retrain")
     for one in found:
-        _card(one)
+        _card(clock, one)
     if len(found) == limit < _AT_MOST:
         more = urlencode({**asked, "limit": min(limit * 2, _AT_MOST)})
         ui.link("More, older ones", f"/decisions?{more}")
     return None
 
 
-def _card(one: dict[str, Any]) -> None:
+def _card(clock: Clock, one: dict[str, Any]) -> None:
     with ui.element("article").classes("clm-card w-full flex flex-col gap-1"):
         tone = _TONES.get(one["outcome"], "none")
         with ui.row().classes("items-baseline gap-x-3 gap-y-0"):
@@ -137,6 +143,6 @@ def _card(one: dict[str, Any]) -> None:
         ui.label(one["reason"])
         against = f" against {one['champion_version']}" if one["champion_version"] else ""
         ui.label(f"{one['candidate_version']}{against}").classes("clm-soft text-sm")
-        said = f"by {one['decided_by']} ({one['policy']}), {when(one['decided_at'])}"
+        said = f"by {one['decided_by']} ({one['policy']}), {when(one['decided_at'], now=clock.now())}"
         ui.label(said).classes("clm-soft text-sm")
         ui.link(f"Decision {one['id']}", f"/decisions/{one['id']}")

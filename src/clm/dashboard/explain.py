@@ -9,7 +9,7 @@ from nicegui import ui
 
 from clm.dashboard.desk import Refused, Session
 from clm.dashboard.frame import apology, chart, frame
-from clm.dashboard.place import chosen
+from clm.dashboard.place import Place, chosen
 from clm.dashboard.words import when
 
 _TOP = 15
@@ -26,23 +26,25 @@ async def explain(session: Session, request: Request) -> None:
             return apology(error)
         finally:
             wait.delete()
-        _draw(found)
+        _draw(place, found)
     return None
 
 
-def _draw(found: dict[str, Any]) -> None:
+def _draw(place: Place, found: dict[str, Any]) -> None:
     forecast, heard = found["forecast"], found["importance"]
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>The newest forecast</h2>", sanitize=False)
         said = f"{forecast['log_return'] * 1e4:+.2f} bp log return, by {found['version']}"
-        ui.label(f"{said}, made {when(forecast['made_at'])}")
+        ui.label(f"{said}, made {when(forecast['made_at'], now=place.now())}")
         parts = forecast["contributions"]
         _bars([(p["feature"], p["contribution"] * 1e4) for p in parts], "bp", "Parts of the newest forecast")
         rest = f"base {forecast['base'] * 1e4:+.2f} bp; {forecast['rest_features']} further features "
         ui.label(f"{rest}together {forecast['rest'] * 1e4:+.2f} bp").classes("clm-soft text-sm")
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>What it listens to</h2>", sanitize=False)
-        ui.label(f"{heard['rows']} candles, since {when(heard['since'])}").classes("clm-soft text-sm")
+        ui.label(f"{heard['rows']} candles, since {when(heard['since'], now=place.now())}").classes(
+            "clm-soft text-sm"
+        )
         _bars([(f["feature"], f["share"] * 100) for f in heard["features"]], "%", "Share of all parts")
     drift = found["drift"]
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):

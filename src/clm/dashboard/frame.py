@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 from nicegui import ui
 
@@ -23,15 +23,17 @@ PAGES = {
 _CLOSE = [{"label": "Close", "color": "white"}]
 
 #: Seconds a page waits for what it shows before it is sent without.
-_WITH_THE_PAGE = 0.7
+_WITH_THE_PAGE = 0.3
 
 _HEAD = """
 <meta name="description" content="Which model answers, since when, and why">
 <style>
 :root { --ink:#16202e; --soft:#4d5a6b; --line:#d6dce5; --card:#fff; --back:#f4f6f9; --good:#12663a;
-  --busy:#1b4fb3; --warn:#8f3d00; --none:#4d5a6b; --link:#1b4fb3; }
+  --busy:#1b4fb3; --warn:#8f3d00; --none:#4d5a6b; --link:#1b4fb3;
+  --c1:#1b4fb3; --c2:#b3520b; --c3:#12663a; --c4:#7a3aa8; --c5:#a3224f; }
 .body--dark { --ink:#e8edf4; --soft:#a9b5c5; --line:#2f3a49; --card:#18212d; --back:#0e141c; --good:#6fd49b;
-  --busy:#8db8ff; --warn:#ffb37a; --none:#a9b5c5; --link:#8db8ff; }
+  --busy:#8db8ff; --warn:#ffb37a; --none:#a9b5c5; --link:#8db8ff;
+  --c1:#8db8ff; --c2:#ffb37a; --c3:#6fd49b; --c4:#cfa4f2; --c5:#ff9bb8; }
 body, .body--dark, .q-layout { background:var(--back) !important; color:var(--ink); }
 .clm-head { background:var(--card) !important; color:var(--ink) !important;
   border-bottom:1px solid var(--line); }
@@ -46,6 +48,9 @@ a:focus-visible, button:focus-visible, [tabindex]:focus-visible {
 .clm-soft { color:var(--soft); } .clm-good { color:var(--good); } .clm-busy { color:var(--busy); }
 .clm-warn { color:var(--warn); } .clm-none { color:var(--none); }
 .clm-main { width:100%; max-width:82rem; margin:0 auto; padding:1rem; gap:1rem; }
+.clm-sparks { display:grid; grid-template-columns:auto 1fr; gap:.15rem .75rem; align-items:center; }
+.clm-spark { display:block; } .clm-spark polyline { fill:none; stroke:var(--c1); stroke-width:1.8; }
+.clm-spark circle { fill:var(--c1); } .clm-spark .held { stroke:var(--soft); stroke-dasharray:3 3; }
 .clm-main h1 { font-size:1.5rem; font-weight:650; margin:0; line-height:1.3; }
 .clm-main h2 { font-size:1.1rem; font-weight:600; margin:0; line-height:1.4; }
 .clm-main h3 { font-size:.9rem; font-weight:600; margin:0; line-height:1.4; }
@@ -213,8 +218,15 @@ def table(heads: tuple[str, ...], rows: list[tuple[Any, ...]], caption: str) -> 
                                 cell() if callable(cell) else ui.label("—" if cell is None else str(cell))
 
 
-def chart(options: dict[str, Any], told: str, height: str = "16rem") -> None:
-    """A plot; told: what it shows, for who does not see it."""
+def chart(
+    options: dict[str, Any],
+    told: str,
+    height: str = "16rem",
+    renderer: Literal["canvas", "svg"] = "canvas",
+) -> None:
+    """A plot; told: what it shows, for who does not see it. SVG takes the page's variables as colours."""
     soft = {"textStyle": {"color": "#7a8899"}}
     drawn = {"backgroundColor": "transparent", "animation": False, **soft, **options}
-    ui.echart(drawn).classes("w-full").style(f"height:{height}").props(f'role=img aria-label="{told}"')
+    ui.echart(drawn, renderer=renderer).classes("w-full").style(f"height:{height}").props(
+        f'role=img aria-label="{told}"'
+    )

@@ -47,7 +47,7 @@ class HistoryPage:
         held = version["metrics"]
         status = "quarantined" if version["quarantined_at"] else version["status"]
         return (
-            version["version"], status, when(version["trained_at"]),
+            version["version"], status, when(version["trained_at"], now=self._place.now()),
             *(metric(name, held.get(name)) for name in ("directional_accuracy", "r2", "rmse")),
             f"{version['training_samples']:,}", version["parent_version"] or version["recipe_id"],
             partial(self._buttons, version),

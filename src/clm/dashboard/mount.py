@@ -25,9 +25,9 @@ from clm.dashboard import (
     shadow,
 )
 from clm.dashboard.desk import Desk, Refused, Session
+from clm.dashboard.files import FILES, Kept, warm
 from clm.dashboard.frame import PAGES, apology
 
-_FILES = "/_nicegui"
 #: Vue compiles its templates as it goes and styles them itself; all of it comes from the package.
 _POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -49,7 +49,7 @@ class _Window(Mount):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         path = path_of(scope) if scope["type"] in ("http", "websocket") else ""
-        if path in PAGES or path.startswith((_FILES, "/decisions/")):
+        if path in PAGES or path.startswith((FILES, "/decisions/")):
             return super().matches(scope)
         return Match.NONE, {}
 
@@ -69,7 +69,8 @@ def mount(app: FastAPI) -> None:
     ui.run_with(app, title="CLM", dark=None, language="en-US", show_welcome_message=False)
     routes: list[BaseRoute] = app.router.routes
     routes[:] = [route for route in routes if getattr(route, "app", None) is not window]
-    routes.append(_Window("/", app=window))
+    routes.append(_Window("/", app=Kept(window)))
+    window.on_startup(lambda: warm(app))
 
 
 async def _shown(page: Awaitable[None]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 from nicegui import ui
 
+from clm.core.domain import INTERVALS
 from clm.dashboard.desk import Session
 from clm.dashboard.frame import Fresh, empty, frame
+from clm.dashboard.pictures import sparks
+from clm.dashboard.place import Clock
 from clm.dashboard.words import metrics, state_of, when
 from clm.jobs.schedule import cron_trigger
 
@@ -21,49 +23,55 @@ _AT_ONCE = 12
 async def overview(session: Session, page: int) -> None:
     """Which model answers, since when, why, and is it still good."""
     with frame(session, "/"):
-        await Fresh(partial(_read, session, page), partial(_draw, page)).begin()
+        clock = Clock()
+        await Fresh(partial(_read, session, clock, page), partial(_draw, clock, page)).begin()
 
 
-async def _read(session: Session, page: int) -> dict[str, Any]:
-    series, alerts, run, settings = await asyncio.gather(
-        session.get("/api/clm/series"), session.get("/api/clm/alerts", limit=20),
+async def _read(session: Session, clock: Clock, page: int) -> dict[str, Any]:
+    series, alerts, run, settings, skill, _ = await asyncio.gather(
+        session.slow("/api/clm/series"), session.get("/api/clm/alerts", limit=20),
         session.get("/api/clm/status"), session.get("/api/clm/config"),
+        session.slow("/api/clm/skill", offset=(page - 1) * _AT_ONCE, limit=_AT_ONCE),
+        clock.hear(session),
     )  # fmt: skip
+    live = {(one["symbol"], one["interval"], one["model_type"]): one for one in skill["champions"]}
     cards = []
     for one in series[(page - 1) * _AT_ONCE : page * _AT_ONCE]:
         place = {"symbol": one["symbol"], "interval": one["interval"]}
         standings, champions, decisions = await asyncio.gather(
-            session.get("/api/clm/shadow", **place), session.get("/api/clm/models", **place),
-            session.get("/api/clm/decisions", limit=20, **place),
+            session.slow("/api/clm/shadow", **place),
+            session.slow("/api/clm/models", **place),
+            session.slow("/api/clm/decisions", limit=20, **place),
         )  # fmt: skip
         for standing in standings:
             model = standing["model_type"]
             last = next((d for d in decisions if d["model_type"] == model), None)
-            cards.append((standing, champions.get(model) or {}, last))
+            known = live.get((one["symbol"], one["interval"], model))
+            cards.append((standing, champions.get(model) or {}, last, known))
     told = {name: run.get(name) for name in ("status", "run_id", "progress", "finished_at", "error")}
     return {
         "cards": cards,
         "alerts": alerts,
         "run": told,
         "series": len(series),
-        "next": _next(settings["schedule"]),
+        "schedule": settings["schedule"],
     }
 
 
-def _next(cron: str) -> str:
+def _next(cron: str, clock: Clock) -> str:
     if cron == "off":
         return "No retraining is scheduled: CLM_SCHEDULE is off."
-    slot = cron_trigger(cron).get_next_fire_time(None, datetime.now(UTC))
-    return f"The next scheduled one: {when(slot.isoformat())}."
+    slot = cron_trigger(cron).get_next_fire_time(None, clock.now())
+    return f"The next scheduled one: {when(slot.isoformat(), now=clock.now())}."
 
 
-def _draw(page: int, found: dict[str, Any]) -> None:
-    _attention(found)
+def _draw(clock: Clock, page: int, found: dict[str, Any]) -> None:
+    _attention(found, clock)
     if not found["cards"]:
         return empty("No series is watched on this page.", "To the first page", "/")
     with ui.element("div").classes("clm-cards"):
-        for standing, champion, last in found["cards"]:
-            _card(standing, champion, last)
+        for standing, champion, last, live in found["cards"]:
+            _card(clock, standing, champion, last, live)
     pages = -(-found["series"] // _AT_ONCE)
     if pages > 1:
         with ui.row().classes("items-center").props('role=navigation aria-label="Pages of series"'):
@@ -75,7 +83,7 @@ def _draw(page: int, found: dict[str, Any]) -> None:
     return None
 
 
-def _attention(found: dict[str, Any]) -> None:
+def _attention(found: dict[str, Any], clock: Clock) -> None:
     run = found["run"]
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>What needs you</h2>", sanitize=False)
@@ -97,17 +105,17 @@ def _attention(found: dict[str, Any]) -> None:
             )
         else:
             ui.label("No retraining has run yet.")
-        ui.label(found["next"]).classes("clm-soft")
+        ui.label(_next(found["schedule"], clock)).classes("clm-soft")
         ui.link("To the retrainings", "/retrain")
 
 
-def _exchange_now(reigns: dict[str, Any], champion: dict[str, Any]) -> datetime | None:
-    """The exchange's clock, which is not this machine's where it is played back."""
-    trained = champion.get("trained_at")
-    return datetime.fromisoformat(trained) + timedelta(days=reigns["age_days"]) if trained else None
-
-
-def _card(standing: dict[str, Any], champion: dict[str, Any], last: dict[str, Any] | None) -> None:
+def _card(
+    clock: Clock,
+    standing: dict[str, Any],
+    champion: dict[str, Any],
+    last: dict[str, Any] | None,
+    live: dict[str, Any] | None,
+) -> None:
     said, tone = state_of(standing)
     reigns, model = standing["champion"], standing["model_type"]
     where = f"symbol={standing['symbol']}&interval={standing['interval']}&model={model}"
@@ -118,9 +126,11 @@ def _card(standing: dict[str, Any], champion: dict[str, Any], last: dict[str, An
             ui.link("Start a retraining", "/retrain")
             return
         ui.label(f"{reigns['version']} · {reigns['age_days']:.1f} days old")
-        since = when(reigns["since"], now=_exchange_now(reigns, champion))
+        since = when(reigns["since"], now=clock.now())
         ui.label(f"champion since {since}").classes("clm-soft text-sm")
         ui.label(f"on its holdout: {metrics(champion.get('metrics'))}").classes("clm-soft text-sm")
+        if live is not None and live["version"] == reigns["version"]:
+            sparks(live, INTERVALS[standing["interval"]].total_seconds() / 3600)
         if last is not None:
             said = f"last decision {last['outcome']} ({last['label']}): {last['reason']}"
             ui.label(said).classes("text-sm")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,6 +12,23 @@ from fastapi import Request
 from nicegui import ui
 
 from clm.dashboard.desk import Session
+
+
+@dataclass(slots=True)
+class Clock:
+    """The exchange's, by which candles, models and decisions are told; this machine's while none answers."""
+
+    ahead: timedelta = timedelta()
+
+    async def hear(self, session: Session) -> None:
+        """What time it is there now."""
+        told = await session.slow("/api/clm/clock")
+        if told["exchange"] is not None:
+            self.ahead = datetime.fromisoformat(told["exchange"]) - datetime.fromisoformat(told["service"])
+
+    def now(self) -> datetime:
+        """By what was heard last."""
+        return datetime.now(UTC) + self.ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +39,11 @@ class Place:
     interval: str
     model: str
     days: int | None = None
+    clock: Clock = field(default_factory=Clock, compare=False)
+
+    def now(self) -> datetime:
+        """The exchange's time."""
+        return self.clock.now()
 
     @property
     def series(self) -> dict[str, str]:
@@ -47,13 +70,16 @@ async def chosen(
     models: whether a model is chosen too. days: what can be chosen of, the usual first.
     """
     every: list[dict[str, Any]] = await session.get("/api/clm/series")
+    clock = Clock()
+    await clock.hear(session)
     asked = request.query_params
     one = next(
         (s for s in every if (s["symbol"], s["interval"]) == (asked.get("symbol"), asked.get("interval"))),
         every[0],
     )
     model = asked.get("model", "")
-    place = Place(one["symbol"], one["interval"], model if model in one["models"] else one["models"][0])
+    model = model if model in one["models"] else one["models"][0]
+    place = Place(one["symbol"], one["interval"], model, clock=clock)
     if days is not None:
         back = {str(number): number for number in days}
         place = replace(place, days=back.get(asked.get("days", ""), next(iter(days))))
