@@ -41,6 +41,7 @@ NEEDS: dict[str, str | None] = {
     "GET /api/clm/shadow/{model_type}/forecasts": "read",
     "GET /api/clm/skill": "read",
     "GET /api/clm/clock": "read",
+    "GET /api/clm/pulse": "read",
     "GET /api/clm/trials": "read",
     "GET /api/clm/series": "read",
     "POST /api/clm/series": "operate",

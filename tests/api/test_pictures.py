@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -160,3 +161,28 @@ def test_the_clock_is_the_exchanges_beside_the_services_own(asked: Asked) -> Non
 
     assert told["exchange"].startswith(f"{application.now(application.series[0]):%Y-%m-%dT%H:%M}")
     assert told["service"] > told["exchange"]
+
+
+def test_the_pulse_changes_with_what_is_stored_and_with_nothing_else(asked: Asked) -> None:
+    client, application = asked
+
+    def pulse() -> str:
+        return str(client.get("/api/clm/pulse").json()["pulse"])
+
+    seen = [pulse()]
+    for path in ("status", "models", "shadow", "decisions", "series"):
+        client.get(f"/api/clm/{path}").raise_for_status()
+    assert pulse() == seen[0]
+
+    client.post("/api/clm/series", json={"symbol": "ETHUSDT", "interval": "4h"}).raise_for_status()
+    seen.append(pulse())
+    client.delete("/api/clm/series", params={"symbol": "ETHUSDT", "interval": "4h"}).raise_for_status()
+    seen.append(pulse())
+    registry = application.registry.for_series(application.series[0])
+    champion = registry.get_active("lightgbm")
+    assert champion is not None
+    made = registry.book.forecasts("lightgbm", champion.version)[-1]
+    registry.book.record_forecasts([replace(made, open_time=made.open_time + timedelta(hours=1))])
+    seen.append(pulse())
+
+    assert [before != after for before, after in pairwise(seen)] == [True, True, True], seen

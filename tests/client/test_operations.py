@@ -89,6 +89,7 @@ CALLS: dict[str, tuple[str, Call]] = {
     ),
     "skill": ("GET /api/clm/skill", lambda c: c.skill(12, limit=3, days=7)),
     "clock": ("GET /api/clm/clock", lambda c: c.clock()),
+    "pulse": ("GET /api/clm/pulse", lambda c: c.pulse()),
     "trials": ("GET /api/clm/trials", lambda c: c.trials(**FOUND)),
     "experiments.start": (
         "POST /api/clm/experiments",

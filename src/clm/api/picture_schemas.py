@@ -118,3 +118,9 @@ class ClockView(BaseModel):
 
     exchange: str | None = Field(description="null: it does not answer", examples=["2024-12-31T00:00:00Z"])
     service: str = Field(examples=["2024-12-31T00:00:00Z"])
+
+
+class PulseView(BaseModel):
+    """What stays the same as long as nothing is new."""
+
+    pulse: str = Field(description="to be compared, no more", examples=["5f2b9c0d1e3a4756"])

@@ -21,6 +21,7 @@ from clm.core.reign import Reign, look
 from clm.core.standings import e_of, log_needed
 from clm.core.wire import iso, jsonable
 from clm.registry.pictures import forecast_points, ledger_points, live_skill
+from clm.registry.totals import pulse as stored_pulse
 
 router = APIRouter(route_class=ProblemRoute)
 App = Annotated[Application, Depends(application)]
@@ -185,6 +186,12 @@ def _skill(place: tuple[str, ...], rows: list[Any], ends: list[datetime]) -> dic
         **{name: last[name] for name in names}, "evaluated": {name: held.get(name) for name in names},
         "points": points,
     }  # fmt: skip
+
+
+@router.get("/pulse", response_model=picture_schemas.PulseView)
+def pulse(app: App) -> dict[str, Any]:
+    """Whether anything is new: changes with what is stored of versions, forecasts, decisions and runs."""
+    return {"pulse": stored_pulse(app.registry.database)}
 
 
 @router.get("/clock", response_model=picture_schemas.ClockView)

@@ -395,6 +395,10 @@ class Client:
         """What time it is at the exchange, and at the service."""
         return mapping(self._link.get("clock"))
 
+    def pulse(self) -> Json:
+        """Stays the same as long as nothing new is stored: a cheap question before the others."""
+        return mapping(self._link.get("pulse"))
+
     def clear_cache(self) -> Json:
         """Drop cached candles and what is held in memory. Raises Conflict while a run is in progress."""
         return mapping(self._link.ask("DELETE", "api/clm/clear-cache"))

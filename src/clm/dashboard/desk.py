@@ -34,8 +34,10 @@ _PASSED_ON = (
 )
 #: Seconds one look serves all open pages.
 _LOOK = 2.0
-#: The same for what is slow to change: twenty open pages are not to keep the service busy with it.
+#: The same for what is slow to change.
 _SLOW = 15.0
+#: The same for what is stored, as long as nothing new is.
+_STORED = 60.0
 #: Seconds one of these waits for another, such as one that waits for an exchange that does not answer.
 _TURN = 1.0
 #: Refusals that are about who asks.
@@ -83,12 +85,19 @@ class Session:
         return await self._seen(path, query)
 
     async def slow(self, path: str, **query: Any) -> Any:
-        """As `get`, at most 15 seconds old: for what changes with candles or runs; new after a deed here."""
+        """As `get`, at most 15 seconds old."""
         return await self._seen(path, query, _SLOW)
 
-    async def _seen(self, path: str, query: Mapping[str, Any], seconds: float | None = None) -> Any:
+    async def stored(self, path: str, **query: Any) -> Any:
+        """As `get`, of what is stored: the same until something new is, and asked once more every minute."""
+        pulse = (await self.get("/api/clm/pulse"))["pulse"]
+        return await self._seen(path, query, _STORED, pulse)
+
+    async def _seen(
+        self, path: str, query: Mapping[str, Any], seconds: float | None = None, of: str = ""
+    ) -> Any:
         given = {name: value for name, value in query.items() if value is not None}
-        key = (await self._shared_with(), path, tuple(sorted(given.items())))
+        key = (await self._shared_with(), of, path, tuple(sorted(given.items())))
         try:
             ask = self._asked if seconds is None else self._asked_in_turn
             return await self._desk.lookout.see(key, lambda: ask(path, given), seconds)

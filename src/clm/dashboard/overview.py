@@ -29,9 +29,9 @@ async def overview(session: Session, page: int) -> None:
 
 async def _read(session: Session, clock: Clock, page: int) -> dict[str, Any]:
     series, alerts, run, settings, skill, _ = await asyncio.gather(
-        session.slow("/api/clm/series"), session.get("/api/clm/alerts", limit=20),
+        session.stored("/api/clm/series"), session.get("/api/clm/alerts", limit=20),
         session.get("/api/clm/status"), session.get("/api/clm/config"),
-        session.slow("/api/clm/skill", offset=(page - 1) * _AT_ONCE, limit=_AT_ONCE),
+        session.stored("/api/clm/skill", offset=(page - 1) * _AT_ONCE, limit=_AT_ONCE),
         clock.hear(session),
     )  # fmt: skip
     live = {(one["symbol"], one["interval"], one["model_type"]): one for one in skill["champions"]}
@@ -39,9 +39,9 @@ async def _read(session: Session, clock: Clock, page: int) -> dict[str, Any]:
     for one in series[(page - 1) * _AT_ONCE : page * _AT_ONCE]:
         place = {"symbol": one["symbol"], "interval": one["interval"]}
         standings, champions, decisions = await asyncio.gather(
-            session.slow("/api/clm/shadow", **place),
-            session.slow("/api/clm/models", **place),
-            session.slow("/api/clm/decisions", limit=20, **place),
+            session.stored("/api/clm/shadow", **place),
+            session.stored("/api/clm/models", **place),
+            session.stored("/api/clm/decisions", limit=20, **place),
         )  # fmt: skip
         for standing in standings:
             model = standing["model_type"]

@@ -27,9 +27,9 @@ async def shadow(session: Session, request: Request) -> None:
         async def read() -> tuple[Any, ...]:
             about = f"/api/clm/shadow/{place.model}"
             every, evidence, forecasts, _ = await asyncio.gather(
-                session.slow("/api/clm/shadow", **place.series),
-                session.slow(f"{about}/evidence", points=_POINTS, **place.series),
-                session.slow(f"{about}/forecasts", limit=_CANDLES, **place.series),
+                session.stored("/api/clm/shadow", **place.series),
+                session.stored(f"{about}/evidence", points=_POINTS, **place.series),
+                session.stored(f"{about}/forecasts", limit=_CANDLES, **place.series),
                 place.clock.hear(session),
             )
             return next(s for s in every if s["model_type"] == place.model), evidence, forecasts

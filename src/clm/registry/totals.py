@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,12 +13,14 @@ import sqlalchemy as sa
 from clm.core.book import Kind, Source
 from clm.core.domain import VersionStatus
 from clm.registry.database import Database
-from clm.registry.tables import alerts, decisions, evidence, forecasts, runs, trials, versions
+from clm.registry.tables import alerts, decisions, evidence, forecasts, runs, trials, versions, watchlist
 
 #: Live forecasts are looked at so far back from the newest one.
 LIVE_WINDOW = timedelta(days=7)
 #: Incidents are told for so long after they were last noticed.
 LATELY = timedelta(hours=1)
+#: A row is added to one of them with whatever a page tells of series.
+_TOLD = (versions, decisions, forecasts, evidence, trials, runs, alerts)
 _ACTIVE = versions.c.status == str(VersionStatus.ACTIVE)
 Row = Mapping[str, Any]
 
@@ -41,6 +44,20 @@ class Totals:
     evidence: Sequence[Row]
     runs: Sequence[Row]
     alerts: Sequence[Row]
+
+
+def pulse(database: Database) -> str:
+    """Changes with what is stored of series: one look at the end of each table, however long they are.
+
+    Raises DatabaseUnavailable, StorageFailed.
+    """
+    newest = [
+        sa.select(sa.func.max(column)).scalar_subquery()
+        for column in (*(table.c.id for table in _TOLD), runs.c.finished_at, watchlist.c.changed_at)
+    ]
+    with database.reading() as connection:
+        row = connection.execute(sa.select(*newest)).one()
+    return sha256(repr(tuple(map(str, row))).encode()).hexdigest()[:16]
 
 
 def totals(database: Database) -> Totals:
