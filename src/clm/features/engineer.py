@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -114,6 +115,7 @@ class QuantumFeatureEngineer:
         frame = pd.DataFrame(matrix, index=df.index[kept], columns=names, copy=False)
         frame.index.name = "open_time"
         frame[TARGET] = target
+        frame.columns = _columns((*names, TARGET))
         return frame
 
     def _fill_in_blocks(self, rows: Matrix, run: Bars, first: int) -> None:
@@ -155,6 +157,15 @@ class QuantumFeatureEngineer:
         if self._past:
             return row_of_batch(self, df)
         return newest_row(self.catalogue, Window.of(df, self.warmup + 1))
+
+
+@lru_cache(maxsize=16)
+def _columns(names: tuple[str, ...]) -> pd.Index:
+    """One object for all frames of these columns: kept rows of many series do not carry their names each."""
+    index = pd.Index(names)
+    # What pandas would look up with is made here, before threads share it.
+    index.get_loc(names[0])
+    return index
 
 
 def _segment_starts(
