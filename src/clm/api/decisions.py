@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AwareDatetime
 
 from clm.api import schemas, version_schemas
 from clm.api.application import application
+from clm.api.parameters import Moment
 from clm.api.route import ProblemRoute, documented_problem
 from clm.bootstrap import Application
 from clm.core import plugins
@@ -42,8 +42,8 @@ def decisions(
     text: Annotated[
         str | None, Query(min_length=1, max_length=100, description="part of the reason, in any case")
     ] = None,
-    since: Annotated[AwareDatetime | None, Query(description="decided then or later")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="decided before")] = None,
+    since: Annotated[Moment | None, Query(description="decided then or later")] = None,
+    until: Annotated[Moment | None, Query(description="decided before")] = None,
 ) -> list[dict[str, Any]]:
     """What was decided about candidates, by whom and why, newest first."""
     if model is not None:

@@ -8,10 +8,10 @@ from math import sqrt
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AwareDatetime
 
 from clm.api import picture_schemas
 from clm.api.application import application
+from clm.api.parameters import Moment
 from clm.api.route import BAD_EXCHANGE, ProblemRoute
 from clm.bootstrap import Application
 from clm.core import plugins
@@ -100,7 +100,7 @@ def forecasts(
     app: App,
     limit: Annotated[int, Query(ge=1, le=_MOST, description="candles")] = 168,
     before: Annotated[
-        AwareDatetime | None,
+        Moment | None,
         Query(description="only candles opened earlier: `older` of the answer before"),
     ] = None,
     symbol: Symbol = None,
