@@ -22,12 +22,13 @@ from tests.browser.conftest import window_on
 from tests.support.exchange import serving, simulated
 from tests.support.shell import Shell, serving_clm
 
+_WATCHED_HOURS = 48
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 
 
 @pytest.fixture(scope="module")
 def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Two symbols, defaults, eight days of forecasts since the first training, and challengers since then."""
+    """Two symbols, defaults, challengers of eight days later, and two days watched hour by hour."""
     folder = tmp_path_factory.mktemp("pictures")
     with serving(simulated(days=500)) as exchange:
         settings = {
@@ -48,6 +49,9 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 if days:
                     application.live_shadow().tick()
                 assert work(application, application.runs.create(RunRequest()).run_id) == 0
+            for _ in range(_WATCHED_HOURS):
+                exchange.clock.advance(timedelta(hours=1))
+                application.live_shadow().tick()
         with serving_clm(Shell(folder, settings), folder / "log") as (_, url):
             yield url
 

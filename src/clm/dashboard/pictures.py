@@ -211,10 +211,20 @@ def _plot(title: str, options: dict[str, Any], told: str, said: str) -> None:
 _WIDE, _HIGH = 120, 28
 
 
+#: Fewer scored candles than this say nothing: one of them may be right or wrong.
+_TELLING = 24
+
+
 def sparks(skill: dict[str, Any], hours: float) -> None:
     """Live R² and directional accuracy of a champion as lines, each beside its evaluation's figure."""
     if not skill["candles"]:
         ui.label("live: no forecast has been scored yet").classes("clm-soft text-sm")
+        return
+    if skill["candles"] < _TELLING:
+        said = (
+            f"live: {skill['candles']} of the {_TELLING} scored candles that a figure needs to say anything"
+        )
+        ui.label(said).classes("clm-soft text-sm")
         return
     with ui.element("div").classes("clm-sparks"):
         for name, title in (("r2", "R²"), ("directional_accuracy", "directional accuracy")):
