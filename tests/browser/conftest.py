@@ -29,6 +29,14 @@ class Window:
     url: str
     wrong: list[str] = field(default_factory=list)
 
+    def logged_in(self, key: str) -> Page:
+        """The first page, once this key has been given."""
+        self.page.goto(self.url)
+        self.page.get_by_label("Key").fill(key)
+        self.page.get_by_role("button", name="Log in").click()
+        self.page.wait_for_selector("h1")
+        return self.page
+
     def open(self, path: str) -> Page:
         """The page, once its heading is there."""
         self.page.goto(self.url + path)

@@ -95,11 +95,7 @@ def test_the_keyboard_is_enough(window: Window) -> None:
 
 
 def test_who_may_only_read_is_shown_no_more_and_may_do_no_more(stranger: Window) -> None:
-    page = stranger.page
-    page.goto(stranger.url)
-    page.get_by_label("Key").fill(READ)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_selector("h1")
+    page = stranger.logged_in(READ)
     expect(page.get_by_text("· read")).to_be_visible()
     expect(page.get_by_text("no champion yet").first).to_be_visible()
 

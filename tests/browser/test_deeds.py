@@ -115,11 +115,7 @@ def test_only_what_lasts_needs_somebody(window: Window) -> None:
 
 
 def test_who_may_only_read_cannot_make_a_version_once_more(stranger: Window) -> None:
-    page = stranger.page
-    page.goto(stranger.url)
-    page.get_by_label("Key").fill(READ)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_selector("h1")
+    page = stranger.logged_in(READ)
 
     page.goto(f"{stranger.url}/decisions")
 

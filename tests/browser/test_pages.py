@@ -137,11 +137,7 @@ def test_damaged_and_unfinished_replays_give_a_sentence(pages: Window) -> None:
 
 
 def test_who_may_only_read_sees_them_and_is_told_what_makes_them(stranger: Window) -> None:
-    page = stranger.page
-    page.goto(stranger.url)
-    page.get_by_label("Key").fill(READ)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_selector("h1")
+    page = stranger.logged_in(READ)
 
     page.goto(f"{stranger.url}/replays")
     expect(page.get_by_text("clm replay --start")).to_be_visible()

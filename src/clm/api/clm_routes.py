@@ -27,8 +27,7 @@ from clm.api import (
     versions,
 )  # fmt: skip
 from clm.api.application import application, default_application
-from clm.api.decisions import Interval, Limit, ModelFilter, ModelTypeName, Symbol
-from clm.api.parameters import RunId, Version
+from clm.api.parameters import Interval, Limit, ModelFilter, ModelTypeName, RunId, Symbol, Version
 from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem, needs
 from clm.bootstrap import Application
 from clm.core import plugins

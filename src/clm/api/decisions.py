@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from clm.api import schemas, version_schemas
 from clm.api.application import application
-from clm.api.parameters import Moment
+from clm.api.parameters import Interval, Limit, ModelFilter, ModelTypeName, Moment, Symbol
 from clm.api.route import ProblemRoute, documented_problem
 from clm.bootstrap import Application
 from clm.core import plugins
@@ -20,13 +20,6 @@ from clm.registry import decisions as stored
 
 router = APIRouter(route_class=ProblemRoute)
 App = Annotated[Application, Depends(application)]
-Symbol = Annotated[
-    str | None, Query(description="configured symbol; default: the first", examples=["BTCUSDT"])
-]
-Interval = Annotated[str | None, Query(description="candle length; default: the configured", examples=["1h"])]
-Limit = Annotated[int, Query(ge=1, le=500)]
-ModelFilter = Annotated[str | None, Query(description="one model type; default: all", examples=["xgboost"])]
-ModelTypeName = Annotated[str, Path(description="xgboost, lightgbm, …", examples=["xgboost"])]
 DecisionId = Annotated[int, Path(description="as `GET /decisions` lists it", examples=[12])]
 
 

@@ -25,3 +25,10 @@ Version = Annotated[str, Path(max_length=_VERSION, pattern=NAME, examples=["v202
 VersionAsked = Annotated[str | None, Query(max_length=_VERSION, pattern=NAME, examples=["v20241231_000000"])]
 RunId = Annotated[str, Path(max_length=_ID, pattern=NAME, examples=["r20241231_000000_1f3a"])]
 ExperimentId = Annotated[str, Path(max_length=_ID, pattern=NAME, examples=["x20241231_000000_1f3a9c"])]
+Symbol = Annotated[
+    str | None, Query(description="configured symbol; default: the first", examples=["BTCUSDT"])
+]
+Interval = Annotated[str | None, Query(description="candle length; default: the configured", examples=["1h"])]
+Limit = Annotated[int, Query(ge=1, le=500)]
+ModelFilter = Annotated[str | None, Query(description="one model type; default: all", examples=["xgboost"])]
+ModelTypeName = Annotated[str, Path(description="xgboost, lightgbm, …", examples=["xgboost"])]

@@ -7,11 +7,11 @@ from itertools import groupby
 from math import sqrt
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Query
 
 from clm.api import picture_schemas
 from clm.api.application import application
-from clm.api.parameters import Moment
+from clm.api.parameters import Interval, ModelTypeName, Moment, Symbol
 from clm.api.route import BAD_EXCHANGE, ProblemRoute
 from clm.bootstrap import Application
 from clm.core import plugins
@@ -25,11 +25,6 @@ from clm.registry.totals import pulse as stored_pulse
 
 router = APIRouter(route_class=ProblemRoute)
 App = Annotated[Application, Depends(application)]
-Symbol = Annotated[
-    str | None, Query(description="configured symbol; default: the first", examples=["BTCUSDT"])
-]
-Interval = Annotated[str | None, Query(description="candle length; default: the configured", examples=["1h"])]
-ModelTypeName = Annotated[str, Path(description="xgboost, lightgbm, …", examples=["xgboost"])]
 #: What one answer holds at most, whatever is stored.
 _MOST, _LEDGERS = 1000, 8
 #: Two-sided 95 % of a normal.

@@ -8,8 +8,7 @@ from fastapi import APIRouter, Depends, Query
 
 from clm.api import schemas, version_schemas
 from clm.api.application import application
-from clm.api.decisions import Interval, ModelTypeName, Symbol
-from clm.api.parameters import NAME, Version
+from clm.api.parameters import NAME, Interval, ModelTypeName, Symbol, Version
 from clm.api.route import ProblemRoute, documented_problem, needs
 from clm.bootstrap import Application
 from clm.core import plugins
