@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -115,12 +114,3 @@ def test_a_scrape_without_a_database_is_a_503_and_no_half_a_page(tmp_path: Path)
         assert answer.status_code == 503
         assert answer.headers["content-type"] == "application/problem+json"
         assert client.get("/metrics").status_code == 200
-
-
-def test_a_scrape_is_quick(trained: Application) -> None:
-    client = caller(create_app(trained))
-    client.get("/metrics")
-    began = time.perf_counter()
-    client.get("/metrics")
-
-    assert time.perf_counter() - began < 1

