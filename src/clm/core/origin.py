@@ -144,4 +144,5 @@ def used_candles(candles: pd.DataFrame, until: datetime, step: timedelta) -> pd.
 
 def column_digests(rows: pd.DataFrame, names: tuple[str, ...]) -> tuple[str, ...]:
     """A short fingerprint of each feature's values, and of the target's."""
-    return tuple(short_digest(np.ascontiguousarray(rows[name]).data) for name in (*names, TARGET))
+    columns = (*rows[list(names)].to_numpy().T, rows[TARGET].to_numpy())
+    return tuple(short_digest(np.ascontiguousarray(column).data) for column in columns)

@@ -35,7 +35,9 @@ class Profile:
         """Of the feature rows a model was trained on."""
         names = tuple(feature_columns(trained.columns))
         values = trained[list(names)].to_numpy(dtype=np.float32)
-        lower, upper = np.quantile(values, (_RARE, 1 - _RARE), axis=0).astype(np.float32)
+        # Sorted once for both: several times as quick as a selection for each.
+        ordered = np.sort(values, axis=0)
+        lower, upper = _quantile(ordered, _RARE), _quantile(ordered, 1 - _RARE)
         outside = ((values < lower) | (values > upper)).mean(axis=1)
         return cls(names, lower, upper, float(np.quantile(outside, 1 - _RARE)))
 
@@ -62,3 +64,10 @@ class Profile:
         # Every profile has the same few names.
         names = tuple(map(sys.intern, data["names"]))
         return cls(names, lower, upper, float(data["limit"]))
+
+
+def _quantile(ordered: np.ndarray[Any, np.dtype[np.float32]], share: float) -> Any:
+    """Of each sorted column, between its neighbours linearly, as `numpy.quantile` has it by default."""
+    below, fraction = divmod(share * (len(ordered) - 1), 1)
+    low, high = ordered[int(below)].astype(np.float64), ordered[min(int(below) + 1, len(ordered) - 1)]
+    return (low + fraction * (high - low)).astype(np.float32)

@@ -78,6 +78,9 @@ _SPACE: Space = {
     "min_data_in_leaf": Range(100, 1_000, log=True, whole=True),
 }
 
+#: LightGBM sorts so many rows a bin to find a feature's bins; edges are no better for more. See decision 25.
+ROWS_PER_BIN = 64
+
 
 class _Boosted:
     """What both kinds of model have in common: everything but the booster."""
@@ -255,7 +258,10 @@ class LightGBMFamily:
         label = training_target(df, knobs)
         settings = {
             "objective": "regression", "boost_from_average": False, "seed": seed, "verbosity": -1,
-            "deterministic": True, "force_row_wise": True,
+            # A tree uses a third of the features: column by column is quicker, and adds up the same. Features
+            # are dense: looking for some that could share a column costs a fifth of the bins for nothing.
+            "deterministic": True, "force_col_wise": True, "enable_bundle": False,
+            "bin_construct_sample_cnt": ROWS_PER_BIN * int(knobs["max_bin"]),
             "max_depth": knobs["max_depth"], "num_leaves": knobs["max_leaves"],
             "learning_rate": knobs["learning_rate"], "lambda_l2": knobs["lambda_l2"],
             "lambda_l1": knobs["lambda_l1"], "feature_fraction": knobs["feature_fraction"],
