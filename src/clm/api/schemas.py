@@ -68,7 +68,7 @@ IN_PROGRESS = {
     "type": "urn:clm:error:run-in-progress",
     "title": "Conflict",
     "status": 409,
-    "detail": "a retraining run is already in progress: r20241231_000000_1f3a",
+    "detail": "a retraining run is already in progress: r20241231_000000_1f3a (step 3 of 8: evaluating)",
     "run_id": "r20241231_000000_1f3a",
 }
 OVER = {

@@ -164,11 +164,11 @@ class NotCertified(Conflict):
 
 
 class RunInProgress(Conflict):
-    """One run at a time; `run_id` is the one under way."""
+    """One run at a time; `run_id` is the one under way, `at` what it is at."""
 
-    def __init__(self, run_id: str, kind: str = "retrain") -> None:
+    def __init__(self, run_id: str, kind: str = "retrain", at: str = "") -> None:
         what = "retraining" if kind == "retrain" else kind
-        super().__init__(f"a {what} run is already in progress: {run_id}")
+        super().__init__(f"a {what} run is already in progress: {run_id}{at and f' ({at})'}")
         self.run_id = run_id
 
 

@@ -97,6 +97,13 @@ def _form(every: list[dict[str, Any]], asked: dict[str, str]) -> None:
             ui.link("All decisions", "/decisions")
 
 
+#: Who decided → why there is nothing to compute again.
+_NOT_COMPUTED = {
+    "user": "A person decided: that cannot be computed again.",
+    "lifecycle": "It follows from what happened to the version: there is no evidence to weigh again.",
+}
+
+
 async def decision(session: Session, number: int) -> None:
     """One decision, decided again from what is stored."""
     with frame(session, "/decisions"):
@@ -108,7 +115,7 @@ async def decision(session: Session, number: int) -> None:
             return apology(error)
         _card(clock, found)
         if not found["recomputed"]:
-            ui.label("A person decided: that cannot be computed again.")
+            ui.label(_NOT_COMPUTED.get(found["decided_by"], "It is not computed again.")).classes("clm-soft")
         elif found["same"]:
             ui.label("Decided again from the stored rows, it comes to the same.").classes("clm-good")
         else:
@@ -143,6 +150,7 @@ def _card(clock: Clock, one: dict[str, Any]) -> None:
         ui.label(one["reason"])
         against = f" against {one['champion_version']}" if one["champion_version"] else ""
         ui.label(f"{one['candidate_version']}{against}").classes("clm-soft text-sm")
-        said = f"by {one['decided_by']} ({one['policy']}), {when(one['decided_at'], now=clock.now())}"
+        by = dict.fromkeys((one["decided_by"], one["policy"]))
+        said = f"by {', '.join(by)}, {when(one['decided_at'], now=clock.now())}"
         ui.label(said).classes("clm-soft text-sm")
         ui.link(f"Decision {one['id']}", f"/decisions/{one['id']}")

@@ -19,6 +19,9 @@ PAGES = {
     "/replays": "Replays", "/service": "Service",
 }  # fmt: skip
 
+#: Letters of a word that is not broken in a table.
+_WORD = 24
+
 #: White on the colour of what went wrong.
 _CLOSE = [{"label": "Close", "color": "white"}]
 
@@ -60,6 +63,15 @@ a:focus-visible, button:focus-visible, [tabindex]:focus-visible {
 .clm-table th { text-align:left; color:var(--soft); font-weight:600; }
 .clm-table th, .clm-table td { padding:.4rem .7rem .4rem 0; border-bottom:1px solid var(--line);
   vertical-align:top; overflow-wrap:anywhere; min-width:5rem; }
+.clm-word { white-space:nowrap; }
+@media (max-width:599px) {
+  .clm-table thead { position:absolute; left:-999rem; }
+  .clm-table table, .clm-table tbody { display:block; }
+  .clm-table tr { display:block; padding:.5rem 0; border-bottom:1px solid var(--line); }
+  .clm-table td { display:grid; grid-template-columns:7.5rem minmax(0,1fr); gap:0 .75rem; min-width:0;
+    padding:.15rem 0; border:0; }
+  .clm-table td::before { content:attr(data-head); color:var(--soft); font-weight:600; }
+}
 .clm-log { max-height:14rem; overflow:auto; font:.78rem/1.5 ui-monospace,monospace; color:var(--soft);
   border:1px solid var(--line); border-radius:6px; padding:.4rem .6rem; overflow-wrap:anywhere; }
 .clm-main a { color:var(--link); }
@@ -203,7 +215,7 @@ def empty(sentence: str, do: str = "", where: str = "") -> None:
 
 
 def table(heads: tuple[str, ...], rows: list[tuple[Any, ...]], caption: str) -> None:
-    """Plain cells; a cell that is a function draws itself."""
+    """Plain cells; a cell that is a function draws itself. On a phone each row is a list of its own."""
     with ui.element("div").classes("clm-table").props(f'tabindex=0 role=region aria-label="{caption}"'):
         with ui.element("table"):
             with ui.element("thead"), ui.element("tr"):
@@ -213,9 +225,16 @@ def table(heads: tuple[str, ...], rows: list[tuple[Any, ...]], caption: str) -> 
             with ui.element("tbody"):
                 for row in rows:
                     with ui.element("tr"):
-                        for cell in row:
-                            with ui.element("td"):
-                                cell() if callable(cell) else ui.label("—" if cell is None else str(cell))
+                        for head, cell in zip(heads, row, strict=True):
+                            with ui.element("td").props(f'data-head="{head}"'), ui.element("div"):
+                                cell() if callable(cell) else _said("—" if cell is None else str(cell))
+
+
+def _said(words: str) -> None:
+    """A word such as a version's name stays in one piece; a fingerprint may be broken."""
+    label = ui.label(words)
+    if " " not in words and len(words) <= _WORD:
+        label.classes("clm-word")
 
 
 def chart(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from functools import partial
+from math import exp
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,13 +25,23 @@ class HistoryPage:
 
     def __init__(self, session: Session, place: Place) -> None:
         self._session, self._place = session, place
-        path = f"/api/clm/history/{place.model}"
         asked = partial(session.get, "/api/clm/runs", kind="reproduce", limit=1)
         self.remade = Fresh(asked, lambda found: remade(session, found, self._cancel), seconds=1.0)
-        self.versions = Fresh(partial(session.get, path, limit=50, **place.series), self._draw)
+        self.versions = Fresh(self._read, self._draw)
 
-    def _draw(self, found: dict[str, Any]) -> None:
-        versions = found["versions"]
+    async def _read(self) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+        """The versions, and what is known of each: the last decision about it, how it stands in shadow."""
+        session, place = self._session, self._place
+        history, decisions, standing = await asyncio.gather(
+            session.stored(f"/api/clm/history/{place.model}", limit=50, **place.series),
+            session.stored("/api/clm/decisions", model=place.model, limit=500, **place.series),
+            _standing(session, place),
+        )
+        decided = {one["candidate_version"]: one for one in reversed(decisions)}
+        return history["versions"], decided, {one["version"]: one for one in standing["challengers"]}
+
+    def _draw(self, found: tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]) -> None:
+        versions, decided, challengers = found
         if not versions:
             return empty("This model has no version yet.", "Start a retraining", "/retrain")
         active = next((v for v in versions if v["status"] == "ACTIVE"), None)
@@ -39,18 +51,25 @@ class HistoryPage:
             back.disable()
             ui.label("There is no earlier champion to roll back to.").classes("clm-soft text-sm")
         heads = (
-            "Version", "Status", "Trained", "Directional accuracy", "R²", "RMSE", "Candles", "From", "Does",
+            "Version", "Status", "Trained", "Directional accuracy", "R²", "RMSE", "Evidence E", "Because",
+            "Lineage", "Does",
         )  # fmt: skip
-        return table(heads, [self._row(version) for version in versions], "Versions")
+        rows = [
+            self._row(version, decided.get(version["version"]), challengers.get(version["version"]))
+            for version in versions
+        ]
+        return table(heads, rows, "Versions")
 
-    def _row(self, version: dict[str, Any]) -> tuple[Any, ...]:
+    def _row(
+        self, version: dict[str, Any], decision: dict[str, Any] | None, challenger: dict[str, Any] | None
+    ) -> tuple[Any, ...]:
         held = version["metrics"]
         status = "quarantined" if version["quarantined_at"] else version["status"]
         return (
             version["version"], status, when(version["trained_at"], now=self._place.now()),
             *(metric(name, held.get(name)) for name in ("directional_accuracy", "r2", "rmse")),
-            f"{version['training_samples']:,}", version["parent_version"] or version["recipe_id"],
-            partial(self._buttons, version),
+            _evidence(decision, challenger), partial(_because, decision, challenger),
+            partial(_lineage, version), partial(self._buttons, version),
         )  # fmt: skip
 
     def _buttons(self, version: dict[str, Any]) -> None:
@@ -101,6 +120,42 @@ class HistoryPage:
         if done:
             ui.notify(f"{answer['version']} is {came_to}.", type="positive")
         await self.versions.look()
+
+
+async def _standing(session: Session, place: Place) -> dict[str, Any]:
+    """Of the model; no challengers where the exchange does not tell what time it is."""
+    try:
+        standings = await session.stored("/api/clm/shadow", **place.series)
+    except Refused:
+        return {"challengers": []}
+    return next(one for one in standings if one["model_type"] == place.model)
+
+
+def _evidence(decision: dict[str, Any] | None, challenger: dict[str, Any] | None) -> str:
+    """E now, of a challenger; else what it was when it was decided."""
+    if challenger is not None:
+        return f"{challenger['e']:.3g} of {challenger['e_needed']:.3g}"
+    log_e = decision["numbers"].get("log_e") if decision is not None else None
+    return "—" if log_e is None else f"{exp(min(log_e, 700)):.3g}"
+
+
+def _because(decision: dict[str, Any] | None, challenger: dict[str, Any] | None) -> None:
+    if challenger is not None:
+        ui.label(challenger["reason"])
+    elif decision is not None:
+        ui.label(f"{decision['label']}, by {decision['decided_by']}: {decision['reason']}")
+    if decision is not None:
+        ui.link(f"Decision {decision['id']}", f"/decisions/{decision['id']}")
+    else:
+        ui.label("nothing is decided about it")
+
+
+def _lineage(version: dict[str, Any]) -> None:
+    """Who was champion when it was trained, by which recipe, on how many candles."""
+    parent = version["parent_version"]
+    ui.label(f"after {parent}" if parent else "the first")
+    ui.label(f"recipe {version['recipe_id'][:8]}").classes("clm-soft text-xs")
+    ui.label(f"{version['training_samples']:,} candles").classes("clm-soft text-xs")
 
 
 async def history(session: Session, request: Request) -> None:

@@ -38,16 +38,17 @@ async def _read(session: Session, clock: Clock, page: int) -> dict[str, Any]:
     cards = []
     for one in series[(page - 1) * _AT_ONCE : page * _AT_ONCE]:
         place = {"symbol": one["symbol"], "interval": one["interval"]}
-        standings, champions, decisions = await asyncio.gather(
+        standings, champions, decisions, chosen = await asyncio.gather(
             session.stored("/api/clm/shadow", **place),
             session.stored("/api/clm/models", **place),
             session.stored("/api/clm/decisions", limit=20, **place),
+            session.stored("/api/clm/decisions", limit=100, outcome="PROMOTE", **place),
         )  # fmt: skip
         for standing in standings:
             model = standing["model_type"]
-            last = next((d for d in decisions if d["model_type"] == model), None)
+            said = [next((d for d in each if d["model_type"] == model), None) for each in (chosen, decisions)]
             known = live.get((one["symbol"], one["interval"], model))
-            cards.append((standing, champions.get(model) or {}, last, known))
+            cards.append((standing, champions.get(model) or {}, said, known))
     told = {name: run.get(name) for name in ("status", "run_id", "progress", "finished_at", "error")}
     return {
         "cards": cards,
@@ -70,8 +71,8 @@ def _draw(clock: Clock, page: int, found: dict[str, Any]) -> None:
     if not found["cards"]:
         return empty("No series is watched on this page.", "To the first page", "/")
     with ui.element("div").classes("clm-cards"):
-        for standing, champion, last, live in found["cards"]:
-            _card(clock, standing, champion, last, live)
+        for standing, champion, said, live in found["cards"]:
+            _card(clock, standing, champion, said, live)
     pages = -(-found["series"] // _AT_ONCE)
     if pages > 1:
         with ui.row().classes("items-center").props('role=navigation aria-label="Pages of series"'):
@@ -113,9 +114,10 @@ def _card(
     clock: Clock,
     standing: dict[str, Any],
     champion: dict[str, Any],
-    last: dict[str, Any] | None,
+    decided: list[dict[str, Any] | None],
     live: dict[str, Any] | None,
 ) -> None:
+    """decided: the last promotion and the last decision of all."""
     said, tone = state_of(standing)
     reigns, model = standing["champion"], standing["model_type"]
     where = f"symbol={standing['symbol']}&interval={standing['interval']}&model={model}"
@@ -128,10 +130,13 @@ def _card(
         ui.label(f"{reigns['version']} · {reigns['age_days']:.1f} days old")
         since = when(reigns["since"], now=clock.now())
         ui.label(f"champion since {since}").classes("clm-soft text-sm")
+        chosen, last = decided
+        if chosen is not None and chosen["candidate_version"] == reigns["version"]:
+            ui.label(f"chosen as {chosen['label']}: {chosen['reason']}").classes("text-sm")
         ui.label(f"on its holdout: {metrics(champion.get('metrics'))}").classes("clm-soft text-sm")
         if live is not None and live["version"] == reigns["version"]:
             sparks(live, INTERVALS[standing["interval"]].total_seconds() / 3600)
-        if last is not None:
+        if last is not None and last["id"] != (chosen or {}).get("id"):
             said = f"last decision {last['outcome']} ({last['label']}): {last['reason']}"
             ui.label(said).classes("text-sm")
         with ui.row().classes("gap-3 text-sm"):

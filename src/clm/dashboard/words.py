@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+#: No line is broken between a number and its unit.
+_NBSP = "\u00a0"
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 #: Metrics → their name, factor, decimals and unit.
 _METRICS = {
-    "directional_accuracy": ("directional accuracy", 100, 1, " %"),
-    "r2": ("R²", 100, 2, " %"),
-    "rmse": ("RMSE", 1e4, 1, " bp"),
-    "mae": ("MAE", 1e4, 1, " bp"),
+    "directional_accuracy": ("directional accuracy", 100, 1, f"{_NBSP}%"),
+    "r2": ("R²", 100, 2, f"{_NBSP}%"),
+    "rmse": ("RMSE", 1e4, 1, f"{_NBSP}bp"),
+    "mae": ("MAE", 1e4, 1, f"{_NBSP}bp"),
 }
 
 
@@ -38,7 +40,7 @@ def span(seconds: float) -> str:
 def metric(name: str, value: float | None) -> str:
     """A metric with its unit; a dash where it is undefined. 1 bp = 0.0001 of log return."""
     _, factor, decimals, unit = _METRICS.get(name, (name, 1, 4, ""))
-    return "—" if value is None else f"{value * factor:.{decimals}f}{unit}"
+    return "—" if value is None else f"{value * factor:.{decimals}f}{unit}".replace("-", "−")
 
 
 def metrics(found: Mapping[str, float | None] | None) -> str:

@@ -49,11 +49,14 @@ class SQLRunStore:
 
     def refuse_while_running(self, kind: RunKind = RunKind.RETRAIN) -> None:
         """Raises RunInProgress naming the run of that kind that is queued or running, if any."""
-        query = sa.select(runs.c.run_id).where(runs.c.kind == str(kind), runs.c.state.in_(_OPEN))
+        columns = runs.c.run_id, runs.c.progress_json
+        query = sa.select(*columns).where(runs.c.kind == str(kind), runs.c.state.in_(_OPEN))
         with self._database.reading() as connection:
-            found = connection.execute(query).scalar()
+            found = connection.execute(query).first()
         if found is not None:
-            raise RunInProgress(found, str(kind))
+            step = found.progress_json
+            at = f"step {step['done']} of {step['total']}: {step['message']}" if step else "beginning"
+            raise RunInProgress(found.run_id, str(kind), at)
 
     def start(self, run_id: str, owner: str) -> Run:
         with self._database.writing(fenced=False) as connection:
