@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from benchmarks import cycle, features, fetch, newest
 from benchmarks.result import Result
+from clm.telemetry import set_up_logging
 
 #: Permanent name → scenario.
 SCENARIOS: dict[str, Callable[[], list[Result]]] = {
@@ -26,6 +27,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"unknown scenario {', '.join(unknown)}; there are: {', '.join(SCENARIOS)}", file=sys.stderr)
         return 2
+    set_up_logging("error")
     print(f"{'scenario':<44} {'ours':>10} {'peer':>10} {'ratio':>7}  against")
     for name in names or SCENARIOS:
         for result in SCENARIOS[name]():

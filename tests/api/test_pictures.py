@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -15,17 +16,23 @@ from clm.api.app import create_app
 from clm.bootstrap import Application
 from clm.core.book import Source
 from clm.core.runs import RunRequest
+from tests.support.postgres import fresh_database
 from tests.support.service import running_service
 
 Asked = tuple[TestClient, Application]
 LIVE_HOURS = 30
 
 
-@pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     """BTCUSDT: a champion, a challenger of eight days later, and a day and more forecast live."""
     folder = tmp_path_factory.mktemp("pictures")
-    with running_service(folder, symbols=("BTCUSDT", "ETHUSDT")) as (application, exchange):
+    with ExitStack() as stack:
+        url = f"sqlite:///{folder}/clm.db"
+        if request.param == "postgresql":
+            url = stack.enter_context(fresh_database())
+        service = running_service(folder, symbols=("BTCUSDT", "ETHUSDT"), db_url=url)
+        application, exchange = stack.enter_context(service)
         for days in (0, 8):
             exchange.clock.advance(timedelta(days=days))
             assert (

@@ -45,14 +45,6 @@ def test_the_overview_tells_which_model_answers_and_how_it_fares(window: Window)
     expect(page.get_by_text("What needs you")).to_be_visible()
 
 
-def test_it_paints_within_a_second_and_a_half(window: Window) -> None:
-    window.open("/")
-
-    page = window.open("/")
-
-    assert page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") < 1500
-
-
 def test_a_retraining_is_started_watched_through_a_reload_and_leads_to_a_decision(window: Window) -> None:
     page = window.open("/retrain")
     page.get_by_role("checkbox", name="Force").click()

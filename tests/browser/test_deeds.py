@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import READ, Window
+from tests.browser.conftest import READ, Window, at_rest, window_on
 from tests.browser.test_dashboard import DARK, PHONE, findings
+from tests.support.shell import serving_clm
 
 PLACE = {"symbol": "BTCUSDT", "interval": "1h"}
 HISTORY = "/history?symbol=BTCUSDT&interval=1h&model=xgboost"
@@ -125,3 +127,21 @@ def test_who_may_only_read_cannot_make_a_version_once_more(stranger: Window) -> 
     page.goto(f"{stranger.url}/history")
     expect(page.get_by_text("Nobody yet.")).to_be_visible()
     expect(page.get_by_text("There are not two versions yet.")).to_be_visible()
+
+
+def test_a_damaged_champion_is_what_needs_somebody_with_what_to_do(chromium: Browser, tmp_path: Path) -> None:
+    with at_rest(tmp_path) as (shell, _):
+        assert shell("retrain", "--force", "--models", "lightgbm").returncode == 0
+        (file,) = (tmp_path / "models").glob("lightgbm_*.txt")
+        file.write_bytes(file.read_bytes()[:-1])
+        shell("retrain", "--force", "--models", "lightgbm")
+        with serving_clm(shell, tmp_path / "log") as (_, url):
+            context, window = window_on(chromium, url)
+            page = window.open("/")
+
+            needs = page.locator("section").filter(has_text="What needs you")
+            expect(needs).to_contain_text("A damaged model file was set aside: BTCUSDT 1h: lightgbm")
+            expect(needs).to_contain_text("is not the one that was registered")
+            expect(needs).to_contain_text("What to do: `clm verify` names what is damaged")
+            context.close()
+            assert window.wrong == []

@@ -21,17 +21,24 @@ class Lookout(Generic[T]):
         self._seen: dict[Hashable, tuple[asyncio.Future[T], float]] = {}
 
     async def see(self, key: Hashable, look: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
-        """What `look` answers, or answered at most `seconds` ago, None: as usual. Raises what it raises."""
+        """What `look` answers, or answered at most `seconds` ago, None: as usual. Raises what it raises, for
+        as long as usual.
+        """
         most = self._seconds if seconds is None else seconds
         now = time.monotonic()
         seen, began = self._seen.get(key, (None, 0.0))
-        if seen is None or (seen.done() and now - began >= most):
+        if seen is None or (seen.done() and now - began >= self._kept(seen, most)):
             self._forget(now)
             seen = asyncio.ensure_future(look())
             seen.add_done_callback(_heard)
             self._seen[key] = (seen, now)
         # Who hangs up does not end the look of the others.
         return await asyncio.shield(seen)
+
+    def _kept(self, seen: asyncio.Future[T], most: float) -> float:
+        """Seconds that what came out is told again: a failure no longer than usual."""
+        failed = seen.cancelled() or seen.exception() is not None
+        return min(most, self._seconds) if failed else most
 
     def drop(self) -> None:
         """Something has changed: the next look is a new one."""

@@ -296,7 +296,11 @@ class AlertView(BaseModel):
     interval: str | None = Field(examples=["1h"])
     model_type: str = Field(description="empty: of no single model", examples=["lightgbm"])
     subject: str = Field(description="the version or run it is about", examples=["v20241231_000000"])
-    message: str
+    title: str = Field(
+        description="what happened and where", examples=["A promotion was taken back: BTCUSDT 1h lightgbm"]
+    )
+    message: str = Field(description="what happened and why")
+    advice: str = Field(description="what to do", examples=["Look after the disk."])
     first_at: str = Field(examples=["2024-12-31T00:00:00Z"])
     last_at: str = Field(examples=["2024-12-31T00:00:00Z"])
     times: int = Field(examples=[1])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm.core.alert import StoredAlert
+from clm.core.alert import KINDS, StoredAlert
 from clm.core.audit import AuditRow
 from clm.core.domain import ModelArtifact, RetrainReport, Series, utc
 from clm.core.runs import Run, RunState
@@ -78,7 +78,8 @@ def alert_view(stored: StoredAlert) -> dict[str, Any]:
     view: dict[str, Any] = jsonable(stored)
     alert = view.pop("alert")
     series = alert.pop("series") or {"symbol": None, "interval": None}
-    return {**alert, **series, **view, "delivery": stored.delivery}
+    told = {"title": stored.alert.title, "advice": KINDS[stored.alert.kind].advice}
+    return {**alert, **told, **series, **view, "delivery": stored.delivery}
 
 
 def audit_view(row: AuditRow) -> dict[str, Any]:

@@ -91,9 +91,9 @@ def _attention(found: dict[str, Any], clock: Clock) -> None:
         # What is over, such as a promotion, needs nobody.
         lasting = [alert for alert in found["alerts"] if alert["closed_at"] is None]
         for alert in lasting:
-            about = " ".join(filter(None, (alert["symbol"], alert["interval"], alert["model_type"])))
-            said = f"{alert['message']} ({when(alert['last_at'])})"
-            ui.label(f"{about}: {said}" if about else said).classes("clm-warn")
+            ui.label(alert["title"]).classes("clm-warn font-semibold")
+            ui.label(f"{alert['message']} ({when(alert['last_at'])})").classes("clm-warn")
+            ui.label(f"What to do: {alert['advice']}").classes("clm-soft text-sm")
         if not lasting:
             ui.label("Nothing: there is no alert.").classes("clm-good")
         if run["status"] == "running":

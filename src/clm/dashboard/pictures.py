@@ -10,7 +10,7 @@ from typing import Any
 
 from nicegui import ui
 
-from clm.dashboard.frame import chart
+from clm.dashboard.frame import chart, empty
 from clm.dashboard.words import metric
 
 #: Colours of the page's head, in the order they are given out.
@@ -19,12 +19,20 @@ _LEAST_E = 1e-3
 _BP = 1e4
 
 
+_NO_BETS = (
+    "No candle has been bet on yet. Evidence begins with the first one that the champion and a challenger, "
+    "or the version it replaced, have both forecast."
+)
+
+
 def plots(evidence: dict[str, Any], forecasts: dict[str, Any]) -> None:
     """All three of one model; what there is nothing of yet is left out."""
     ledgers = evidence["ledgers"]
     if ledgers:
         _evidence(ledgers)
         _losses(ledgers)
+    else:
+        empty(_NO_BETS)
     if any(candle["actual"] is not None for candle in forecasts["candles"]):
         _forecasts(forecasts)
 

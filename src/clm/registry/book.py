@@ -40,19 +40,38 @@ class SQLEvidenceBook:
     def record_forecasts(self, new: Sequence[Forecast]) -> int:
         if not new:
             return 0
-        rows = [
-            {
-                **self._where(f.model_type), "version": f.version, "open_time": f.open_time,
-                "source": str(f.source), "forecast": f.forecast, "variance": f.variance,
-                "made_at": f.made_at, "actual": f.actual, "scored_at": f.scored_at, "revised": None,
-                "candles_sha256": f.candles_sha256,
-            }
-            for f in new
-        ]  # fmt: skip
+        first, last = min(f.open_time for f in new), max(f.open_time for f in new)
         with self._database.writing() as connection:
-            # What is there stays: the first forecast of a candle is the one that counts.
-            new_ids = insert_new(connection, forecasts).returning(forecasts.c.id)
-            return len(connection.execute(new_ids, rows).all())
+            # What is there stays: the first forecast of a candle is the one that counts. A champion's month
+            # is offered with every training, and is there but for a day.
+            there = {
+                name: set(connection.execute(self._times(*name, first, last)).scalars())
+                for name in {(f.model_type, f.version) for f in new}
+            }
+            rows = [
+                {
+                    **self._where(f.model_type), "version": f.version, "open_time": f.open_time,
+                    "source": str(f.source), "forecast": f.forecast, "variance": f.variance,
+                    "made_at": f.made_at, "actual": f.actual, "scored_at": f.scored_at, "revised": None,
+                    "candles_sha256": f.candles_sha256,
+                }
+                for f in new
+                if f.open_time not in there[f.model_type, f.version]
+            ]  # fmt: skip
+            if not rows:
+                return 0
+            stored: int = connection.execute(
+                insert_new(connection, forecasts), rows, execution_options={"preserve_rowcount": True}
+            ).rowcount
+            return stored
+
+    def _times(self, model_type: str, version: str, first: datetime, last: datetime | None) -> sa.Select[Any]:
+        """Candles a version has forecast, from `first` on."""
+        times = forecasts.c.open_time
+        until = [] if last is None else [times <= last]
+        return sa.select(times).where(
+            self._mine(forecasts, model_type), forecasts.c.version == version, times >= first, *until
+        )
 
     def forecasts(self, model_type: str, version: str, *, since: datetime | None = None) -> list[Forecast]:
         query = sa.select(forecasts).where(self._mine(forecasts, model_type), forecasts.c.version == version)
@@ -92,11 +111,9 @@ class SQLEvidenceBook:
         return newest
 
     def forecast_times(self, model_type: str, version: str, since: datetime) -> list[datetime]:
-        query = sa.select(forecasts.c.open_time).where(
-            self._mine(forecasts, model_type), forecasts.c.version == version, forecasts.c.open_time >= since
-        )
+        query = self._times(model_type, version, since, None).order_by(forecasts.c.open_time)
         with self._database.reading() as connection:
-            return list(connection.execute(query.order_by(forecasts.c.open_time)).scalars())
+            return list(connection.execute(query).scalars())
 
     def score(self, model_type: str, outcomes: Mapping[datetime, float], at: datetime) -> tuple[int, int]:
         if not outcomes:
