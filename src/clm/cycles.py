@@ -107,6 +107,7 @@ class Cycles(Services):
             self.alarm_over("training_failed", report.series)
             for model in set(report.models_trained) - set(report.failed_models):
                 self.alarm_over("training_failed", report.series, model)
+                self.alarm_over("drift", report.series, model)
             for model, cause in report.failed_models.items():
                 said = f"{model} of {report.series} could not be trained{_run(journal)}. Why: {cause}"
                 self.alarm(Alert("training_failed", report.series, model, "", said))

@@ -140,7 +140,7 @@ def test_a_damaged_champion_is_what_needs_somebody_with_what_to_do(chromium: Bro
             page = window.open("/")
 
             needs = page.locator("section").filter(has_text="What needs you")
-            expect(needs).to_contain_text("A damaged model file was set aside: BTCUSDT 1h: lightgbm")
+            expect(needs).to_contain_text("A damaged model file was set aside: BTCUSDT 1h lightgbm")
             expect(needs).to_contain_text("is not the one that was registered")
             expect(needs).to_contain_text("What to do: `clm verify` names what is damaged")
             context.close()

@@ -167,32 +167,26 @@ def _task(
 
 def _run(tasks: list[Task], processes: int) -> list[Scores]:
     """Every task, several at a time, with a bar over all steps. Ctrl-C leaves them where they are."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, wait
+    from concurrent.futures import wait
 
     from clm.core.domain import Progress
-    from clm.replay.walk import steps_done, walk
-    from clm.telemetry import set_up_logging
+    from clm.jobs.guard import Limits
+    from clm.jobs.pool import LocalPool
+    from clm.replay.walk import steps_done, walk_alone
 
-    # Standard output is for the result.
-    pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=set_up_logging, initargs=("error",)
-    )
+    # Its processes end with this one, however it ends.
+    pool = LocalPool(processes, Limits())
     try:
-        futures: list[Future[list[Scores]]] = [pool.submit(walk, task) for task in tasks]
+        futures: list[Future[list[Scores]]] = [pool.submit(walk_alone, task) for task in tasks]
         with progress_bar("replaying") as tell:
             total = sum(task.steps for task in tasks)
             while wait(futures, timeout=_POLL_SECONDS).not_done:
                 done = sum(steps_done(task) for task in tasks)
                 tell(Progress(step="replay", message="replaying", done=done, total=total))
-                _raise_first(futures)
+                for future in futures:
+                    if future.done():
+                        pool.result(future)
                 time.sleep(_POLL_SECONDS)
-        return [scores for future in futures for scores in future.result()]
+        return [scores for future in futures for scores in pool.result(future)]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _raise_first(futures: list[Future[list[Scores]]]) -> None:
-    for future in futures:
-        if future.done() and future.exception() is not None:
-            future.result()

@@ -59,7 +59,9 @@ KINDS: Mapping[str, Kind] = {
         "Live and replayed forecasts differ",
         "Do not trust this model's evidence until the cause is found: `clm live` and the log say more.",
     ),
-    "experiment": Kind("An experiment ended by itself", "`clm experiment show ID` tells its result."),
+    "experiment": Kind(
+        "An experiment ended by itself", "`clm experiment show ID` tells its result.", passing=True
+    ),
 }
 
 

@@ -30,15 +30,16 @@ class SQLAlerts:
         with self._database.writing(fenced=False) as connection:
             return raise_alert(connection, alert)
 
-    def settle(self, kind: str, series: Series | None, model_type: str = "", subject: str = "") -> None:
-        """Such an incident, if there is one, is over: the next time is a new one."""
-        incident = Alert(kind, series, model_type, subject, "").incident
-        open_one = sa.and_(alerts.c.incident == incident, alerts.c.closed_at.is_(None))
+    def settle(self, kind: str, series: Series, model_type: str = "") -> None:
+        """Such incidents, whatever their subject, are over if there are any: the next is a new one."""
         with self._database.reading() as connection:
-            if connection.execute(sa.select(alerts.c.id).where(open_one)).first() is None:
+            if (
+                connection.execute(sa.select(alerts.c.id).where(_lasting(series, model_type, kind))).first()
+                is None
+            ):
                 return
         with self._database.writing(fenced=False) as connection:
-            close_alert(connection, incident)
+            close_alerts(connection, series, model_type, kind)
 
     def forget(self, kept: timedelta = KEPT) -> int:
         """Deletes what was last noticed longer ago than that and is to be sent to nobody; how many went."""
@@ -86,6 +87,19 @@ def close_alert(connection: sa.Connection, incident: str) -> None:
     """The incident is over, in the caller's transaction."""
     lasting = alerts.update().where(alerts.c.incident == incident, alerts.c.closed_at.is_(None))
     connection.execute(lasting.values(closed_at=datetime.now(UTC)))
+
+
+def close_alerts(connection: sa.Connection, series: Series, model_type: str, *kinds: str) -> None:
+    """Incidents of those kinds, whatever their subject, are over, in the caller's transaction."""
+    over = alerts.update().where(_lasting(series, model_type, *kinds))
+    connection.execute(over.values(closed_at=datetime.now(UTC)))
+
+
+def _lasting(series: Series, model_type: str, *kinds: str) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        alerts.c.kind.in_(kinds), alerts.c.symbol == series.symbol, alerts.c.interval == series.interval,
+        alerts.c.model_type == model_type, alerts.c.closed_at.is_(None),
+    )  # fmt: skip
 
 
 def stored(row: sa.Row[Any]) -> StoredAlert:

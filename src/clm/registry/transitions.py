@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from clm.core.alert import Alert
 from clm.core.domain import Decision, Outcome, Series, VersionStatus
 from clm.core.errors import ArtifactMissing, ChampionChanged
-from clm.registry.alerts import raise_alert
+from clm.registry.alerts import close_alerts, raise_alert
 from clm.registry.rows import decision_values, of_series
 from clm.registry.tables import decisions, versions
 
@@ -71,6 +71,8 @@ def activate(
     if done.rowcount != 1:
         raise ArtifactMissing(f"the file of {model_type} {version} of {series} went away meanwhile")
     append(connection, series, decision, now)
+    # Another champion answers. One that steps in for an unfit champion is told of after this.
+    close_alerts(connection, series, model_type, "champion_unfit", "parity")
     # The guard and whoever steps in for an unfit champion tell of it themselves, with more to say.
     if decision.label not in ("guard", "fallback"):
         raise_alert(connection, _told(series, model_type, version, champion, decision, run_id, back))

@@ -10,9 +10,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from clm.core.alert import Alert
 from clm.core.domain import ModelArtifact, Series, VersionStatus
 from clm.core.errors import ArtifactCorrupt
 from clm.core.experiments import State
+from clm.registry.alerts import close_alert
 from clm.registry.artifacts import ArtifactStore
 from clm.registry.database import Database
 from clm.registry.rows import artifact_of, of_series
@@ -108,6 +110,7 @@ class Upkeep:
                     .where(versions.c.version == artifact.version)
                     .values(quarantined_at=None, quarantine_reason=None)
                 )
+                _whole_again(connection, artifact)
             back.append(artifact)
         return back
 
@@ -131,6 +134,7 @@ class Upkeep:
                 .where(versions.c.version == artifact.version)
                 .values(quarantined_at=None, quarantine_reason=None, pruned_at=None)
             )
+            _whole_again(connection, artifact)
         # Retention, while the row still said that it was put away, may have swept it up once more.
         self._files.put(name, raw)
 
@@ -168,3 +172,9 @@ def _beyond(newest_first: Sequence[ModelArtifact], keep: int) -> list[ModelArtif
         and artifact.pruned_at is None
         and artifact.quarantined_at is None
     ]
+
+
+def _whole_again(connection: sa.Connection, artifact: ModelArtifact) -> None:
+    """That its file was set aside needs nobody any more."""
+    aside = Alert("artifact_quarantined", artifact.series, artifact.model_type, artifact.version, "")
+    close_alert(connection, aside.incident)

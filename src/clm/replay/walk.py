@@ -21,6 +21,7 @@ from clm.core.wire import iso
 from clm.replay.client import AsOfClient
 from clm.replay.scores import Scores, score_ensemble, score_series
 from clm.settings import Settings
+from clm.telemetry import set_up_logging
 
 #: `never` trains once; the others are names of promotion policies.
 NEVER = "never"
@@ -76,10 +77,20 @@ def walk(task: Task) -> list[Scores]:
             if step == 0 or task.policy != NEVER:
                 _train(application, task.series)
             _at(clients, min(now + task.step, task.end))
+            if step + 1 < task.steps and task.policy != NEVER:
+                # The next step's trainings go on beside the tick, which is at the same moment. Of one series:
+                # they are dropped at the end of a cycle.
+                application.manager(task.series[0]).anticipate()
             shadow.tick()
             _save(task, step + 1)
         _at(clients, task.end)
         return [one for series in task.series for one in _scores(application, series, clients[series], task)]
+
+
+def walk_alone(task: Task) -> list[Scores]:
+    """As `walk`, in a process of its own: standard output is for the result."""
+    set_up_logging("error")
+    return walk(task)
 
 
 def _scores(application: Application, series: Series, client: AsOfClient, task: Task) -> Iterator[Scores]:
