@@ -101,6 +101,17 @@ def test_the_first_forecast_of_a_candle_stands(book: EvidenceBook) -> None:
     assert [f.forecast for f in book.forecasts(RIDGE, "v1")] == [0.001, 0.002]
 
 
+def test_forecasts_are_told_by_source_and_counted_between_two_moments(book: EvidenceBook) -> None:
+    of_holdout = replace(forecast(3), source=Source.HOLDOUT)
+    book.record_forecasts([forecast(0), forecast(1), of_holdout, forecast(2, version="v2")])
+
+    assert book.forecasts(RIDGE, "v1", sources=(Source.HOLDOUT, Source.LATE)) == [of_holdout]
+    assert book.forecasts(RIDGE, "v1", sources=()) == []
+    assert book.count_forecasts(RIDGE, "v1", T0, T0 + 3 * HOUR) == 2
+    assert book.count_forecasts(RIDGE, "v1", T0 - HOUR, T0) == 1
+    assert book.count_forecasts(RIDGE, "v1", T0 + 3 * HOUR, T0 + 9 * HOUR) == 0
+
+
 def test_a_score_stands_and_a_revision_is_kept_beside_it(book: EvidenceBook) -> None:
     book.record_forecasts([forecast(0), forecast(1), forecast(0, version="v2")])
 

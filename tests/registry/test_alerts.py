@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from clm.core.alert import Alert
 from clm.core.runs import RunKind, RunRequest, RunState
 from clm.registry.alerts import SQLAlerts
 from clm.registry.runs import SQLRunStore
 from clm.registry.sql import SQLModelRegistry
 from clm.settings import Settings
 from tests.support.bets import RIDGE
-from tests.support.versions import candidate
+from tests.support.versions import ETH, candidate, small_model
 
 
 def _kinds(registry: SQLModelRegistry) -> list[tuple[str, str]]:
@@ -30,6 +31,46 @@ def test_promotions_rollbacks_and_files_set_aside_are_told(registry: SQLModelReg
     said = SQLAlerts(registry.database).recent()[1].alert.message
     assert f"{b.version} was rolled back to {a.version}" in said
     assert "it disappoints" in said
+
+
+def _lasting(registry: SQLModelRegistry) -> list[tuple[str, str]]:
+    return [(s.alert.kind, s.alert.subject) for s in SQLAlerts(registry.database).recent() if not s.closed_at]
+
+
+def test_what_ailed_a_champion_is_over_when_another_is_promoted(registry: SQLModelRegistry) -> None:
+    alerts = SQLAlerts(registry.database)
+    first, second = (registry.save_model(candidate(day)) for day in (0, 1))
+    registry.promote(RIDGE, first.version)
+    for kind in ("champion_unfit", "parity"):
+        alerts.record(Alert(kind, registry.series, RIDGE, first.version, "it fails"))
+    elsewhere = Alert("parity", ETH, RIDGE, first.version, "it fails there")
+    alerts.record(elsewhere)
+
+    registry.promote(RIDGE, second.version)
+
+    assert _lasting(registry) == [("parity", first.version)]
+    assert not alerts.record(elsewhere)
+
+
+def test_a_file_that_is_back_needs_nobody_any_more(registry: SQLModelRegistry) -> None:
+    saved = registry.save_model(candidate())
+    registry.quarantine(RIDGE, saved.version, "altered")
+    assert _lasting(registry) == [("artifact_quarantined", saved.version)]
+
+    registry.upkeep.put_back(saved, small_model(RIDGE).to_bytes())
+
+    assert _lasting(registry) == []
+
+
+def test_drift_is_over_with_the_next_training_whatever_version_it_was_of(registry: SQLModelRegistry) -> None:
+    alerts = SQLAlerts(registry.database)
+    for version in ("v1", "v2"):
+        alerts.record(Alert("drift", registry.series, RIDGE, version, "the market moved"))
+    alerts.record(Alert("drift", registry.series, "other", "v1", "the market moved"))
+
+    alerts.settle("drift", registry.series, RIDGE)
+
+    assert [s.alert.model_type for s in alerts.recent() if s.closed_at is None] == ["other"]
 
 
 def test_a_run_that_is_interrupted_or_breaks_is_told_and_one_that_completes_mends_it(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from clm.core.domain import Series
@@ -66,6 +68,11 @@ def _decisions(task: Task) -> list[tuple[Any, ...]]:
             (d.label, d.decided_at, d.candidate_version, d.reason, d.numbers)
             for d in registry.get_decisions("lightgbm", limit=500)
         ]
+
+
+def _artifacts(task: Task) -> list[tuple[str, str | None]]:
+    with _registry(task) as registry:
+        return [(v.version, v.artifact_sha256) for v in registry.get_model_history("lightgbm", limit=500)]
 
 
 def _registry(task: Task) -> SQLModelRegistry:
@@ -152,6 +159,51 @@ def test_killed_and_begun_again_it_comes_to_the_same(tmp_path: Path) -> None:
     walk(killed)
 
     assert _decisions(killed) == _decisions(whole)
+
+
+@pytest.mark.parametrize("series", [(BTC,), (BTC, ETH)], ids=["one series", "two"])
+def test_trainings_begun_beside_the_tick_come_to_the_same(series: tuple[Series, ...], tmp_path: Path) -> None:
+    one = _task(tmp_path / "one", weeks=4, series=series)
+    two = replace(_task(tmp_path / "two", weeks=4, series=series), threads=2)
+
+    scores = [walk(task) for task in (one, two)]
+
+    assert _decisions(one) == _decisions(two)
+    assert _artifacts(one) == _artifacts(two)
+    # What it cost is another thing.
+    assert [[replace(s, seconds=0.0) for s in each] for each in scores[:1]] == [
+        [replace(s, seconds=0.0) for s in each] for each in scores[1:]
+    ]
+
+
+def test_ends_with_whoever_began_it_and_goes_on_later(tmp_path: Path) -> None:
+    _candles(tmp_path, BTC)
+    command = [
+        sys.executable, "-m", "clm", "replay", "--candles", str(tmp_path), "--symbols", "BTCUSDT",
+        "--models", "lightgbm", "--policies", "evidence", "--step-days", "1", "--start", "2024-05-01",
+        "--end", "2024-06-25", "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    environment = {**os.environ, "CLM_TRAINING_LOOKBACK_DAYS": "90", "CLM_FEATURES": "basic"}
+    begun = subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    state = tmp_path / "out" / "evidence-BTCUSDT" / "state.json"
+    _until(state.is_file)
+    workers = psutil.Process(begun.pid).children(recursive=True)
+    begun.kill()
+    begun.wait()
+
+    assert workers
+    _until(lambda: not any(w.is_running() and w.status() != psutil.STATUS_ZOMBIE for w in workers))
+    done = json.loads(state.read_text())["done"]
+    assert 1 <= done < 55
+
+
+def _until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.05)
 
 
 def test_a_folder_of_a_replay_with_other_options_is_refused(tmp_path: Path) -> None:

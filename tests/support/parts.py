@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
-from clm.core.book import Appended, EvidenceRow, Forecast, Kind, LedgerKey, Revision, Trial
+from clm.core.book import Appended, EvidenceRow, Forecast, Kind, LedgerKey, Revision, Source, Trial
 from clm.core.domain import (
     SCALE,
     TARGET,
@@ -277,10 +277,18 @@ class DictBook:
             self._forecasts.setdefault((str(f.model_type), f.version, f.open_time), f)
         return len(self._forecasts) - before
 
-    def forecasts(self, model_type: str, version: str, *, since: datetime | None = None) -> list[Forecast]:
+    def forecasts(
+        self,
+        model_type: str,
+        version: str,
+        *,
+        since: datetime | None = None,
+        sources: Collection[Source] | None = None,
+    ) -> list[Forecast]:
         found = [
             f for (m, v, t), f in self._forecasts.items()
             if (m, v) == (str(model_type), version) and (since is None or t >= since)
+            and (sources is None or f.source in sources)
         ]  # fmt: skip
         return sorted(found, key=lambda f: f.open_time)
 
@@ -290,6 +298,9 @@ class DictBook:
 
     def newest_forecast(self, model_type: str, version: str) -> datetime | None:
         return max((f.open_time for f in self.forecasts(model_type, version)), default=None)
+
+    def count_forecasts(self, model_type: str, version: str, after: datetime, until: datetime) -> int:
+        return sum(after < f.open_time <= until for f in self.forecasts(model_type, version))
 
     def forecast_times(self, model_type: str, version: str, since: datetime) -> list[datetime]:
         return [f.open_time for f in self.forecasts(model_type, version, since=since)]

@@ -133,6 +133,9 @@ class Bookkeeper:
         if newest is None or newest <= since:
             return newest or since
         since = max(since, newest - MAX_CATCH_UP)
+        if book.count_forecasts(model_type, version, since, newest) == -((since - newest) // step):
+            # As nearly always: none is missing.
+            return newest
         stored = set(book.forecast_times(model_type, version, since))
         ahead = (newest - since) // step
         at = newest - ahead * step

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from clm.core.book import Appended, EvidenceRow, Forecast, LedgerKey, Revision, Trial
+from clm.core.book import Appended, EvidenceRow, Forecast, LedgerKey, Revision, Source, Trial
 from clm.core.domain import Series
 from clm.core.evidence import Evidence
 from clm.core.experiments import Experiment
@@ -26,8 +26,15 @@ class EvidenceBook(Protocol):
         """Store those whose version has none yet for that candle; how many were new. One transaction."""
         ...
 
-    def forecasts(self, model_type: str, version: str, *, since: datetime | None = None) -> list[Forecast]:
-        """A version's forecasts of candles opened at or after `since`, oldest first."""
+    def forecasts(
+        self,
+        model_type: str,
+        version: str,
+        *,
+        since: datetime | None = None,
+        sources: Collection[Source] | None = None,
+    ) -> list[Forecast]:
+        """A version's forecasts of candles opened at or after `since`, oldest first; of those sources."""
         ...
 
     def paired(self, model_type: str, champion: str, challenger: str, since: datetime) -> Paired:
@@ -36,6 +43,10 @@ class EvidenceBook(Protocol):
 
     def newest_forecast(self, model_type: str, version: str) -> datetime | None:
         """The last candle a version has forecast; None before its first."""
+        ...
+
+    def count_forecasts(self, model_type: str, version: str, after: datetime, until: datetime) -> int:
+        """Candles it has forecast that opened later than `after`, `until` at the latest."""
         ...
 
     def forecast_times(self, model_type: str, version: str, since: datetime) -> list[datetime]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -73,10 +73,19 @@ class SQLEvidenceBook:
             self._mine(forecasts, model_type), forecasts.c.version == version, times >= first, *until
         )
 
-    def forecasts(self, model_type: str, version: str, *, since: datetime | None = None) -> list[Forecast]:
+    def forecasts(
+        self,
+        model_type: str,
+        version: str,
+        *,
+        since: datetime | None = None,
+        sources: Collection[Source] | None = None,
+    ) -> list[Forecast]:
         query = sa.select(forecasts).where(self._mine(forecasts, model_type), forecasts.c.version == version)
         if since is not None:
             query = query.where(forecasts.c.open_time >= since)
+        if sources is not None:
+            query = query.where(forecasts.c.source.in_(map(str, sources)))
         with self._database.reading() as connection:
             return [_forecast(row) for row in connection.execute(query.order_by(forecasts.c.open_time))]
 
@@ -109,6 +118,14 @@ class SQLEvidenceBook:
         with self._database.reading() as connection:
             newest: datetime | None = connection.execute(query).scalar()
         return newest
+
+    def count_forecasts(self, model_type: str, version: str, after: datetime, until: datetime) -> int:
+        times = forecasts.c.open_time
+        query = sa.select(sa.func.count()).where(
+            self._mine(forecasts, model_type), forecasts.c.version == version, times > after, times <= until
+        )
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar_one()
 
     def forecast_times(self, model_type: str, version: str, since: datetime) -> list[datetime]:
         query = self._times(model_type, version, since, None).order_by(forecasts.c.open_time)

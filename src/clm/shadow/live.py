@@ -38,7 +38,7 @@ from clm.core.verdict import carry_unloadable
 from clm.core.wire import jsonable
 from clm.shadow.contests import Contests, Entered
 from clm.shadow.looking import Desk, Known, Looking
-from clm.shadow.parity import Parity, compare, told
+from clm.shadow.parity import MADE_LIVE, Parity, compare, told
 from clm.shadow.settling import Settling, pooled_over
 
 log = structlog.get_logger()
@@ -281,7 +281,7 @@ class LiveShadow:
         result = {}
         for version, model in models.items():
             if model is not None:
-                stored = registry.book.forecasts(model_type, version, since=first)
+                stored = registry.book.forecasts(model_type, version, since=first, sources=MADE_LIVE)
                 result[version] = compare(stored, model, known.features, known.candles, known.inputs_at)
         for version in heard & result.keys():
             if result[version].missed:

@@ -12,6 +12,8 @@ from clm.core.book import Forecast, Source
 from clm.core.evidence_policy import PARITY_TOLERANCE
 from clm.core.protocols import TrainedModel
 
+#: Sources of what is compared.
+MADE_LIVE = (Source.LIVE, Source.LATE)
 _LEAST = 1e-12
 
 
@@ -40,7 +42,7 @@ def compare(
     inputs_at: Callable[[int], str],
 ) -> Parity:
     """Stored live (and late) forecasts against `model` on `features`, where the candles are the same."""
-    live = [f for f in stored if f.source in (Source.LIVE, Source.LATE)]
+    live = [f for f in stored if f.source in MADE_LIVE]
     rows = features.index.get_indexer(pd.DatetimeIndex([f.open_time for f in live]))
     at = candles.index.get_indexer(pd.DatetimeIndex([f.open_time for f in live]))
     found = [(f, int(row), int(a)) for f, row, a in zip(live, rows, at, strict=True) if row >= 0 and a >= 0]
