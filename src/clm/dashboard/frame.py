@@ -19,6 +19,8 @@ PAGES = {
     "/replays": "Replays", "/service": "Service",
 }  # fmt: skip
 
+#: Columns that have room beside each other on a phone.
+_BESIDE = 2
 #: Letters of a word that is not broken in a table.
 _WORD = 24
 
@@ -65,12 +67,12 @@ a:focus-visible, button:focus-visible, [tabindex]:focus-visible {
   vertical-align:top; overflow-wrap:anywhere; min-width:5rem; }
 .clm-word { white-space:nowrap; }
 @media (max-width:599px) {
-  .clm-table thead { position:absolute; left:-999rem; }
-  .clm-table table, .clm-table tbody { display:block; }
-  .clm-table tr { display:block; padding:.5rem 0; border-bottom:1px solid var(--line); }
-  .clm-table td { display:grid; grid-template-columns:7.5rem minmax(0,1fr); gap:0 .75rem; min-width:0;
+  .clm-rows thead { position:absolute; left:-999rem; }
+  .clm-rows table, .clm-rows tbody { display:block; }
+  .clm-rows tr { display:block; padding:.5rem 0; border-bottom:1px solid var(--line); }
+  .clm-rows td { display:grid; grid-template-columns:7.5rem minmax(0,1fr); gap:0 .75rem; min-width:0;
     padding:.15rem 0; border:0; }
-  .clm-table td::before { content:attr(data-head); color:var(--soft); font-weight:600; }
+  .clm-rows td::before { content:attr(data-head); color:var(--soft); font-weight:600; }
 }
 .clm-log { max-height:14rem; overflow:auto; font:.78rem/1.5 ui-monospace,monospace; color:var(--soft);
   border:1px solid var(--line); border-radius:6px; padding:.4rem .6rem; overflow-wrap:anywhere; }
@@ -216,7 +218,12 @@ def empty(sentence: str, do: str = "", where: str = "") -> None:
 
 def table(heads: tuple[str, ...], rows: list[tuple[Any, ...]], caption: str) -> None:
     """Plain cells; a cell that is a function draws itself. On a phone each row is a list of its own."""
-    with ui.element("div").classes("clm-table").props(f'tabindex=0 role=region aria-label="{caption}"'):
+    rows_of_their_own = " clm-rows" if len(heads) > _BESIDE else ""
+    with (
+        ui.element("div")
+        .classes(f"clm-table{rows_of_their_own}")
+        .props(f'tabindex=0 role=region aria-label="{caption}"')
+    ):
         with ui.element("table"):
             with ui.element("thead"), ui.element("tr"):
                 for head in heads:

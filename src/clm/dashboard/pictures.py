@@ -5,7 +5,10 @@ Plots are SVG, so that their colours are the page's own, by day and by night.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 from nicegui import ui
@@ -146,7 +149,7 @@ def _forecasts(found: dict[str, Any]) -> None:
         ]  # fmt: skip
         if made:
             name = f"{version['version']} ({version['role']})"
-            series.append({**_line(name, made, n), "yAxisIndex": 1})
+            series.append({**_line(name, _broken(made), n), "yAxisIndex": 1})
             sizes.append((name, len(made), max(abs(size) for _, size in made)))
     most, largest = max(abs(size) for _, size in outcomes), max((s for *_, s in sizes), default=1.0)
     options = {
@@ -176,7 +179,19 @@ def _round_up(value: float) -> float:
     return next((size * part for part in (0.1, 0.2, 0.5) if size * part >= value), size)
 
 
-def _line(name: str, data: list[tuple[str, float]], n: int) -> dict[str, Any]:
+def _broken(points: list[tuple[str, float]]) -> list[tuple[str, float | None]]:
+    """With a break where candles are missing in between: no line is drawn over what was not forecast."""
+    times = [datetime.fromisoformat(time) for time, _ in points]
+    step = min((after - before for before, after in pairwise(times)), default=timedelta(0))
+    drawn: list[tuple[str, float | None]] = []
+    for at, point in enumerate(points):
+        if at and times[at] - times[at - 1] > step:
+            drawn.append(((times[at - 1] + step).isoformat(), None))
+        drawn.append(point)
+    return drawn
+
+
+def _line(name: str, data: Sequence[tuple[str, float | None]], n: int) -> dict[str, Any]:
     colour = _COLOURS[n % len(_COLOURS)]
     return {
         "type": "line", "name": name, "data": data, "symbol": "circle", "showSymbol": len(data) < 3,
