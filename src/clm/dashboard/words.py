@@ -9,6 +9,8 @@ from typing import Any
 #: No line is broken between a number and its unit.
 _NBSP = "\u00a0"
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+#: An E that is shown as 1 is not ahead.
+_AHEAD = 1.01
 #: Metrics → their name, factor, decimals and unit.
 _METRICS = {
     "directional_accuracy": ("directional accuracy", 100, 1, f"{_NBSP}%"),
@@ -55,7 +57,7 @@ def state_of(standing: Mapping[str, Any]) -> tuple[str, str]:
     if champion is None:
         return "no champion yet: start a retraining", "none"
     due = champion.get("refresh_due")
-    ahead = [c for c in standing["challengers"] if c["e"] > 1]
+    ahead = [c for c in standing["challengers"] if c["e"] >= _AHEAD]
     if ahead:
         best = max(ahead, key=lambda c: float(c["e"]))
         return f"challenger ahead, E = {best['e']:.3g} of {best['e_needed']:.3g}", "busy"
