@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from clm.api.lookout import Lookout
+from tests.support.loops import finished
 
 
 class Thing:
@@ -31,7 +32,7 @@ def test_those_who_ask_at_once_share_a_look() -> None:
         thing = Thing()
         return [*await asyncio.gather(*(lookout.see("it", thing.look) for _ in range(20))), thing.looks]
 
-    assert asyncio.run(ask()) == [1] * 21
+    assert finished(ask) == [1] * 21
 
 
 def test_what_is_seen_lasts_as_long_as_whoever_asks_allows_and_no_longer_than_a_change() -> None:
@@ -43,7 +44,7 @@ def test_what_is_seen_lasts_as_long_as_whoever_asks_allows_and_no_longer_than_a_
         lookout.drop()
         return [*kept, new, await lookout.see("it", thing.look, 60)]
 
-    assert asyncio.run(ask()) == [1, 1, 2, 3]
+    assert finished(ask) == [1, 1, 2, 3]
 
 
 def test_a_failure_is_told_to_all_who_waited_and_kept_for_no_longer_than_usual() -> None:
@@ -57,7 +58,7 @@ def test_a_failure_is_told_to_all_who_waited_and_kept_for_no_longer_than_usual()
         thing.broken = False
         return [*map(type, failed), await lookout.see("it", thing.look, 60)]
 
-    assert asyncio.run(ask()) == [ConnectionError] * 3 + [2]
+    assert finished(ask) == [ConnectionError] * 3 + [2]
 
 
 def test_who_hangs_up_does_not_end_the_look_of_the_others() -> None:
@@ -73,4 +74,4 @@ def test_who_hangs_up_does_not_end_the_look_of_the_others() -> None:
             await first
         return await second
 
-    assert asyncio.run(ask()) == 1
+    assert finished(ask) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from clm.api.app import create_app
 from clm.bootstrap import Application
 from clm.core.access import Role
 from clm.dashboard.desk import Desk, Refused, Session
+from tests.support.loops import finished
 from tests.support.service import caller, running_service
 
 
@@ -68,13 +69,6 @@ def house(tmp_path: Path) -> Iterator[House]:
         yield House(application)
 
 
-def _ask(work: Callable[[], Awaitable[object]]) -> None:
-    async def ask() -> None:
-        await work()
-
-    asyncio.run(ask())
-
-
 MODELS = "/api/clm/models"
 
 
@@ -90,7 +84,7 @@ def test_visitors_of_one_role_share_a_look_and_those_of_another_have_their_own(h
         await admin.get(MODELS)
         assert house.looks(MODELS) == 2
 
-    _ask(work)
+    finished(work)
 
 
 def test_whose_session_is_over_is_refused_alone_whoever_looked_first(house: House) -> None:
@@ -107,7 +101,7 @@ def test_whose_session_is_over_is_refused_alone_whoever_looked_first(house: Hous
         assert refused.value.status == 401
         assert (await stays.get("/api/clm/status"))["run_id"] is None
 
-    _ask(work)
+    finished(work)
 
 
 def test_a_role_that_does_not_suffice_is_refused_as_the_route_does(house: House) -> None:
@@ -118,4 +112,4 @@ def test_a_role_that_does_not_suffice_is_refused_as_the_route_does(house: House)
             await reader.get("/api/clm/audit")
         assert refused.value.status == 403
 
-    _ask(work)
+    finished(work)
