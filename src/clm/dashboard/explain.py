@@ -10,6 +10,7 @@ from nicegui import ui
 from clm.dashboard.desk import Refused, Session
 from clm.dashboard.frame import apology, chart, frame
 from clm.dashboard.place import Place, chosen
+from clm.dashboard.plots import value_axis
 from clm.dashboard.words import when
 
 _TOP = 15
@@ -61,8 +62,10 @@ def _bars(named: list[tuple[str, float]], unit: str, told: str) -> None:
     options = {
         "grid": {"left": 8, "right": 24, "top": 8, "bottom": 32, "containLabel": True},
         "tooltip": {"trigger": "axis"},
-        "xAxis": {"type": "value", "name": unit, "nameLocation": "middle", "nameGap": 22},
-        "yAxis": {"type": "category", "data": [name for name, _ in rows]},
+        "xAxis": value_axis(unit, nameLocation="middle", nameGap=22),
+        "yAxis": value_axis(
+            "", type="category", data=[name for name, _ in rows], splitLine={"show": False}
+        ),
         "series": [{
             "type": "bar",
             "data": [
