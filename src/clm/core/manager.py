@@ -30,7 +30,7 @@ from clm.core.domain import (
 from clm.core.drift_watch import DriftWatch
 from clm.core.errors import ClmError, DatabaseUnavailable, InvalidSetting, LeaseLost
 from clm.core.evidence_policy import EvidencePolicy
-from clm.core.gathering import Gatherer
+from clm.core.gathering import Gatherer, Tell
 from clm.core.journal import Journal, NoJournal
 from clm.core.policy import PromotionPolicy
 from clm.core.protocols import (
@@ -175,8 +175,7 @@ class ContinuousLearningManager:
         if due:
             self._look_back(due)
             with about(series=str(self.series)):
-                ready = self._ready if self._ready is not None and self._ready.now == now else None
-                material = ready or self.gatherer.material(now, voice.say)
+                material = self._material(now, voice.say)
             with self._begun_early(due, material):
                 for position, model_type in enumerate(due):
                     say = voice.of(model_type, position)
@@ -217,6 +216,12 @@ class ContinuousLearningManager:
         report = report_of(self.series, reason, material.now, seconds, model_type, came)
         journal.end(self.series, entry or model_type, report_view([report], {}, {}))
         return report
+
+    def _material(self, now: datetime, tell: Tell) -> Material:
+        """What trainings were begun with at the same moment, if they were; else gathered now."""
+        if self._ready is not None and self._ready.now == now:
+            return self._ready
+        return self.gatherer.material(now, tell)
 
     @contextmanager
     def _begun_early(self, due: Sequence[str], material: Material) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from math import exp
 from typing import Any
@@ -16,7 +16,7 @@ from clm.core.access import Role
 from clm.dashboard.desk import Refused, Session
 from clm.dashboard.frame import Fresh, empty, frame, may, send, sure, table
 from clm.dashboard.place import Place, chosen
-from clm.dashboard.versions import choice, compared, exchange_now, reigns, remade
+from clm.dashboard.versions import choice, compared, reigns, remade
 from clm.dashboard.words import metric, when
 
 
@@ -183,12 +183,7 @@ async def _side_by_side(session: Session, request: Request, place: Place) -> Non
 
 async def _reigns(session: Session, place: Place) -> tuple[list[dict[str, Any]], datetime]:
     """Past reigns, and what time it is on the exchange; on this machine where it does not answer."""
-    found = await session.get(f"/api/clm/reigns/{place.model}", **place.series)
-    history = await session.get(f"/api/clm/history/{place.model}", limit=50, **place.series)
-    trained = {version["version"]: version["trained_at"] for version in history["versions"]}
-    try:
-        standings = await session.get("/api/clm/shadow", **place.series)
-    except Refused:
-        standings = []
-    now = exchange_now(standings, place.model, trained) or datetime.now(UTC)
-    return found, now.replace(second=0, microsecond=0)
+    found, _ = await asyncio.gather(
+        session.get(f"/api/clm/reigns/{place.model}", **place.series), place.clock.hear(session)
+    )
+    return found, place.now().replace(second=0, microsecond=0)

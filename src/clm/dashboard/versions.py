@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from html import escape
 from typing import Any
 from urllib.parse import urlencode
@@ -75,15 +75,6 @@ def _timeline(found: list[dict[str, Any]], now: datetime) -> None:
         "series": series,
     }  # fmt: skip
     chart(options, f"Who was champion when. {escape('; '.join(told))}", f"{4 + 1.7 * len(names)}rem")
-
-
-def exchange_now(standings: list[dict[str, Any]], model: str, trained: dict[str, str]) -> datetime | None:
-    """The exchange's clock, by the champion's age. trained: version → when."""
-    for one in standings:
-        champion = one["champion"]
-        if one["model_type"] == model and champion and champion["version"] in trained:
-            return datetime.fromisoformat(trained[champion["version"]]) + timedelta(days=champion["age_days"])
-    return None
 
 
 def choice(place: Place, versions: list[str], a: str, b: str) -> None:

@@ -65,13 +65,17 @@ class SQLEvidenceBook:
             ).rowcount
             return stored
 
-    def _times(self, model_type: str, version: str, first: datetime, last: datetime | None) -> sa.Select[Any]:
+    def _times(
+        self, model_type: str, version: str, first: datetime, last: datetime | None = None
+    ) -> sa.Select[Any]:
         """Candles a version has forecast, from `first` on."""
         times = forecasts.c.open_time
         until = [] if last is None else [times <= last]
-        return sa.select(times).where(
-            self._mine(forecasts, model_type), forecasts.c.version == version, times >= first, *until
-        )
+        return sa.select(times).where(self._by(model_type, version), times >= first, *until)
+
+    def _by(self, model_type: str, version: str) -> sa.ColumnElement[bool]:
+        """What a version has forecast."""
+        return sa.and_(self._mine(forecasts, model_type), forecasts.c.version == version)
 
     def forecasts(
         self,
@@ -81,7 +85,7 @@ class SQLEvidenceBook:
         since: datetime | None = None,
         sources: Collection[Source] | None = None,
     ) -> list[Forecast]:
-        query = sa.select(forecasts).where(self._mine(forecasts, model_type), forecasts.c.version == version)
+        query = sa.select(forecasts).where(self._by(model_type, version))
         if since is not None:
             query = query.where(forecasts.c.open_time >= since)
         if sources is not None:
@@ -112,23 +116,19 @@ class SQLEvidenceBook:
         )  # fmt: skip
 
     def newest_forecast(self, model_type: str, version: str) -> datetime | None:
-        query = sa.select(sa.func.max(forecasts.c.open_time)).where(
-            self._mine(forecasts, model_type), forecasts.c.version == version
-        )
+        query = sa.select(sa.func.max(forecasts.c.open_time)).where(self._by(model_type, version))
         with self._database.reading() as connection:
             newest: datetime | None = connection.execute(query).scalar()
         return newest
 
     def count_forecasts(self, model_type: str, version: str, after: datetime, until: datetime) -> int:
         times = forecasts.c.open_time
-        query = sa.select(sa.func.count()).where(
-            self._mine(forecasts, model_type), forecasts.c.version == version, times > after, times <= until
-        )
+        query = sa.select(sa.func.count()).where(self._by(model_type, version), times > after, times <= until)
         with self._database.reading() as connection:
             return connection.execute(query).scalar_one()
 
     def forecast_times(self, model_type: str, version: str, since: datetime) -> list[datetime]:
-        query = self._times(model_type, version, since, None).order_by(forecasts.c.open_time)
+        query = self._times(model_type, version, since).order_by(forecasts.c.open_time)
         with self._database.reading() as connection:
             return list(connection.execute(query).scalars())
 
