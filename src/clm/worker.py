@@ -75,7 +75,7 @@ def work(
         runs.beat(run.fence, {**jsonable(progress), "log": lines[-_KEPT_LINES:]})
 
     def tell(progress: Progress) -> None:
-        lines.append({"at": iso(datetime.now(UTC)), "message": progress.message})
+        lines.append({"at": iso(datetime.now(UTC)), **jsonable(replace(progress, part=None))})
         keep(progress)
         log.info("progress", done=progress.done, total=progress.total, step=progress.message)
         listener(progress)

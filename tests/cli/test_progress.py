@@ -18,7 +18,7 @@ from clm.core.domain import Progress
 from tests.support.exchange import serving, simulated
 from tests.support.shell import CLM, Shell, shell_in
 
-_MANY = '{"lightgbm": {"num_trees": 1500, "min_data_in_leaf": 20}}'
+_MANY = '{"lightgbm": {"num_trees": 5000, "min_data_in_leaf": 20}}'
 
 
 def _on_a_terminal(shell: Shell, *arguments: str, **more: str) -> str:
@@ -52,7 +52,7 @@ def test_a_terminal_shows_a_bar_over_the_steps_and_one_over_the_rounds(tmp_path:
 
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said)
     assert "training lightgbm on" in plain
-    assert re.search(r"rounds .*\d+/1500", plain)
+    assert re.search(r"rounds .*\d+/5000", plain)
     assert "completed" in plain
     # The worker's lines are in the file; they would tear the bars.
     assert "run_id=" not in plain.partition("run r")[0]
@@ -66,6 +66,9 @@ def test_a_pipe_is_given_a_line_for_each_step(tmp_path: Path) -> None:
     lines = done.stderr.splitlines()
     assert done.returncode == 0
     assert "\x1b" not in done.stderr
+    # Each of them once, however short it was.
+    begun = [int(found[1]) for line in lines if (found := re.match(r"\[(\d)/8\] (?!.*: [\d,]+ of )", line))]
+    assert begun == list(range(9))
     assert any(re.fullmatch(r"\[\d/8\] training lightgbm on [\d,]+ candles.*", line) for line in lines)
     assert len(lines) < 20
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -96,9 +96,17 @@ def follow(application: Application, run_id: str) -> Run:
     """Show progress until the run is over; Ctrl-C cancels it."""
     from clm.jobs.supervisor import to_be_resumed
 
+    said: Mapping[str, Any] | None = None
     with progress_bar("starting the worker") as tell:
         try:
-            while not (run := application.runs.get(run_id)).state.over or to_be_resumed(run):
+            while True:
+                run = application.runs.get(run_id)
+                # A step may begin and end between two looks; what the run said is kept with it.
+                for line in _after(said, run.progress.get("log", ())):
+                    tell(_progress(line))
+                    said = line
+                if run.state.over and not to_be_resumed(run):
+                    break
                 if run.progress:
                     tell(_progress(run.progress))
                 time.sleep(_POLL_SECONDS)
@@ -106,6 +114,12 @@ def follow(application: Application, run_id: str) -> Run:
             return application.supervisor.cancel(run_id, "cancelled with Ctrl-C")
     application.supervisor.wait(run_id, 10)
     return run
+
+
+def _after(said: Mapping[str, Any] | None, lines: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The lines after the one said last; all of them where it is no longer among the newest."""
+    places = range(len(lines), 0, -1)
+    return lines[next((place for place in places if lines[place - 1] == said), 0) :]
 
 
 def _progress(stored: Mapping[str, Any]) -> Progress:
