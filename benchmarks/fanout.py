@@ -2,7 +2,8 @@
 
 Both do the same work from stored candles in a fresh registry: cycles of two models with the `accurate`
 parameters. With `--dask` also on a cluster of as many workers on this machine, the documented two commands.
-With `--fits` against the bare fits it contains: those of some series, in as many processes side by side.
+With `--fits` against the fits it contains, by the processor's time each took where it was done: the machine's
+pace changes within minutes, and bare fits timed before or after the run were a fifth slower or quicker.
 Exit code 1 when the speed-up is less than the limit, the cluster or what is not fitting takes more than its
 limit, or the models are not the same.
 """
@@ -10,37 +11,34 @@ limit, or the models are not the same.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import os
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cycle import bare_fits
 from benchmarks.rehearsal import NOW
+from clm import fanout
 from clm.bootstrap import Application
-from clm.core.domain import Series
+from clm.core.plugins import model_family
 from clm.core.runs import RunRequest
 from clm.exchange.clock import ExchangeClock
 from clm.exchange.server import ExchangeServer
 from clm.exchange.simulate import simulate_market
-from clm.fanout import perform
 from clm.jobs.pool import cores
 from clm.settings import Settings
 from clm.telemetry import set_up_logging
+from clm.training import trainer
 
 _LEAST, _DASK, _OVERHEAD = 1.85, 1.10, 0.10
-#: Series whose bare fits are timed, for each process.
-_FITTED = 2
-
-
+#: The folder where each process notes what its fits took.
+_NOTES = "CLM_BENCH_FITS"
 #: They take a second or two to import what they need, which a cluster that stands does not.
 _WORKERS_BEGIN_SECONDS = 10.0
 
@@ -53,7 +51,7 @@ def timed(settings: Settings) -> tuple[float, list[str | None]]:
         run = application.runs.create(RunRequest(force=True))
         run = application.runs.start(run.run_id, "benchmark:1")
         began = time.perf_counter()
-        outcome = perform(application, run, lambda progress: None)
+        outcome = fanout.perform(application, run, lambda progress: None)
         seconds = time.perf_counter() - began
         if outcome.error:
             raise RuntimeError(outcome.error)
@@ -62,25 +60,49 @@ def timed(settings: Settings) -> tuple[float, list[str | None]]:
         return seconds, [champion.artifact_sha256 for champion in champions if champion is not None]
 
 
-def fits(settings_json: str, series: Series) -> float:
-    """Seconds of the bare fits of one series, from stored candles."""
-    settings = Settings.model_validate_json(settings_json)
-    with Application(settings) as application:
-        return bare_fits(application, series, str(settings.training_preset), NOW)[0]
+class _Fitting:
+    """A family of trees that notes the CPU seconds of each fit."""
+
+    def __init__(self, family: Any) -> None:
+        self._family = family
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._family, name)
+
+    def bins(self, *given: Any) -> Any:
+        return self._noted(self._family.bins, *given)
+
+    def train_binned(self, *given: Any) -> Any:
+        return self._noted(self._family.train_binned, *given)
+
+    def _noted(self, work: Callable[..., Any], *given: Any) -> Any:
+        began = time.process_time()
+        came = work(*given)
+        with Path(os.environ[_NOTES], str(os.getpid())).open("a") as notes:
+            notes.write(f"{time.process_time() - began}\n")
+        return came
+
+
+def noting(task: fanout.Task) -> fanout.Done:
+    """A task whose fits are noted."""
+    vars(trainer)["model_family"] = lambda name: _Fitting(model_family(name))
+    return _CYCLE(task)
+
+
+_CYCLE = fanout.cycle
 
 
 def beside_fits(settings: Settings) -> int:
     """What a run in the local pool takes besides fitting; the exit code."""
-    seconds, _ = timed(settings)
-    series = [Series(symbol, settings.interval) for symbol in settings.symbols[: _FITTED * cores()]]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(cores(), mp_context=context) as pool:
-        fitted = list(pool.map(fits, [settings.for_children()] * len(series), series))
-    whole = sum(fitted) / len(fitted) * len(settings.symbols)
-    overhead = seconds * cores() / whole - 1
-    count = len(settings.symbols)
-    print(f"{count} series × 2 models   {seconds:6.1f} s   in {cores()} processes")
-    print(f"their bare fits       {whole:6.1f} s   reckoned from {len(series)} series, {cores()} at once")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[_NOTES] = folder
+        fanout.cycle = noting
+        seconds, _ = timed(settings)
+        fits = [float(line) for notes in Path(folder).iterdir() for line in notes.read_text().split()]
+    overhead = seconds * cores() / sum(fits) - 1
+    series = len(settings.symbols)
+    print(f"{series} series × 2 models   {seconds:6.1f} s   in {cores()} processes")
+    print(f"their fits            {sum(fits):6.1f} s   of the processor, where they were done")
     print(f"all that is not them  {overhead:6.1%}     ≤ {_OVERHEAD:.0%}")
     return int(overhead > _OVERHEAD)
 

@@ -97,6 +97,20 @@ def test_evidence_losses_and_forecasts_are_drawn_and_told(gallery: Window) -> No
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def test_an_axis_of_time_says_utc_wherever_it_is_looked_at(chromium: Browser, drawn: str) -> None:
+    written = []
+    for zone in ("UTC", "Pacific/Auckland"):
+        context, window = window_on(chromium, drawn, timezone_id=zone)
+        plot = window.open(WHERE).get_by_role("img", name="Forecasts against outcomes")
+        expect(plot.locator("svg text", has_text="Jun").first).to_be_attached(timeout=30_000)
+        written.append(plot.locator("svg text").evaluate_all(
+            "all => all.map(one => [one.textContent, Math.round(one.getBoundingClientRect().x)])"
+        ))  # fmt: skip
+        context.close()
+
+    assert written[0] == written[1]
+
+
 @pytest.mark.parametrize("gallery", [{}, DARK, PHONE], ids=["light", "dark", "phone"], indirect=True)
 def test_a_card_tells_how_the_champion_has_done_live_beside_its_evaluation(gallery: Window) -> None:
     page = gallery.open("/")

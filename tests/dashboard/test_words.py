@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clm.dashboard.words import metric, state_of, when
+from clm.dashboard.words import basis_points, metric, state_of, when
 
 NOW = datetime(2024, 6, 20, 12, tzinfo=UTC)
 
@@ -38,6 +38,7 @@ def test_a_state_says_what_matters_most() -> None:
 )
 def test_numbers_carry_units_and_a_minus(name: str, value: float | None, said: str) -> None:
     assert metric(name, value).replace("\u00a0", " ") == said
+    assert basis_points(-0.000917) == "−9.17\u00a0bp"
 
 
 def test_times_say_utc_and_how_long_ago() -> None:

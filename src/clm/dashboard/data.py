@@ -13,7 +13,7 @@ from clm.dashboard.desk import Session
 from clm.dashboard.frame import Fresh, chart, empty, frame, table
 from clm.dashboard.place import chosen
 from clm.dashboard.plots import WARN, in_time, value_axis
-from clm.dashboard.words import span, when
+from clm.dashboard.words import basis_points, span, when
 
 _DAYS = {30: "30 days", 2: "2 days", 7: "7 days", 90: "90 days", 365: "a year"}
 _UP, _DOWN, _BACK = "#0f9d76", "#c2417c", "rgba(194,65,12,.16)"
@@ -181,8 +181,7 @@ def _revisions(found: dict[str, Any]) -> None:
     listed = found["revisions"][:_ROWS]
     rows = [
         (f"{_later(one['open_time'], found['step_seconds'])[:16].replace('T', ' ')} UTC",
-         f"{one['before'] * 1e4:+.2f} bp",
-         f"{one['after'] * 1e4:+.2f} bp", f"{(one['after'] - one['before']) * 1e4:+.2f} bp")
+         basis_points(one["before"]), basis_points(one["after"]), basis_points(one["after"] - one["before"]))
         for one in listed
     ]  # fmt: skip
     said = "Forecasts keep the score they had; the difference is on record. Marked by a diamond above."

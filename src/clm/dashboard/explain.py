@@ -11,7 +11,7 @@ from clm.dashboard.desk import Refused, Session
 from clm.dashboard.frame import apology, chart, frame
 from clm.dashboard.place import Place, chosen
 from clm.dashboard.plots import value_axis
-from clm.dashboard.words import when
+from clm.dashboard.words import basis_points, when
 
 _TOP = 15
 
@@ -35,12 +35,12 @@ def _draw(place: Place, found: dict[str, Any]) -> None:
     forecast, heard = found["forecast"], found["importance"]
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>The newest forecast</h2>", sanitize=False)
-        said = f"{forecast['log_return'] * 1e4:+.2f} bp log return, by {found['version']}"
+        said = f"{basis_points(forecast['log_return'])} log return, by {found['version']}"
         ui.label(f"{said}, made {when(forecast['made_at'], now=place.now())}")
         parts = forecast["contributions"]
         _bars([(p["feature"], p["contribution"] * 1e4) for p in parts], "bp", "Parts of the newest forecast")
-        rest = f"base {forecast['base'] * 1e4:+.2f} bp; {forecast['rest_features']} further features "
-        ui.label(f"{rest}together {forecast['rest'] * 1e4:+.2f} bp").classes("clm-soft text-sm")
+        rest = f"base {basis_points(forecast['base'])}; {forecast['rest_features']} further features "
+        ui.label(f"{rest}together {basis_points(forecast['rest'])}").classes("clm-soft text-sm")
     with ui.element("section").classes("clm-card w-full flex flex-col gap-1"):
         ui.html("<h2>What it listens to</h2>", sanitize=False)
         ui.label(f"{heard['rows']} candles, since {when(heard['since'], now=place.now())}").classes(

@@ -73,6 +73,8 @@ a:focus-visible, button:focus-visible, [tabindex]:focus-visible {
   .clm-rows td { display:grid; grid-template-columns:7.5rem minmax(0,1fr); gap:0 .75rem; min-width:0;
     padding:.15rem 0; border:0; }
   .clm-rows td::before { content:attr(data-head); color:var(--soft); font-weight:600; }
+  .clm-rows td:first-child { display:block; font-weight:600; }
+  .clm-rows td:first-child::before { content:none; }
 }
 .clm-log { max-height:14rem; overflow:auto; font:.78rem/1.5 ui-monospace,monospace; color:var(--soft);
   border:1px solid var(--line); border-radius:6px; padding:.4rem .6rem; overflow-wrap:anywhere; }
@@ -217,7 +219,10 @@ def empty(sentence: str, do: str = "", where: str = "") -> None:
 
 
 def table(heads: tuple[str, ...], rows: list[tuple[Any, ...]], caption: str) -> None:
-    """Plain cells; a cell that is a function draws itself. On a phone each row is a list of its own."""
+    """Plain cells; a cell that is a function draws itself.
+
+    On a phone each row is a list under its first cell.
+    """
     rows_of_their_own = " clm-rows" if len(heads) > _BESIDE else ""
     with (
         ui.element("div")
@@ -252,7 +257,7 @@ def chart(
 ) -> None:
     """A plot; told: what it shows, for who does not see it. SVG takes the page's variables as colours."""
     soft = {"textStyle": {"color": "#7a8899"}}
-    drawn = {"backgroundColor": "transparent", "animation": False, **soft, **options}
+    drawn = {"backgroundColor": "transparent", "animation": False, "useUTC": True, **soft, **options}
     ui.echart(drawn, renderer=renderer).classes("w-full").style(f"height:{height}").props(
         f'role=img aria-label="{told}"'
     )

@@ -153,7 +153,10 @@ def _because(decision: dict[str, Any] | None, challenger: dict[str, Any] | None)
 def _lineage(version: dict[str, Any]) -> None:
     """Who was champion when it was trained, by which recipe, on how many candles."""
     parent = version["parent_version"]
-    ui.label(f"after {parent}" if parent else "the first")
+    with ui.row().classes("gap-x-1 gap-y-0"):
+        ui.label("after" if parent else "the first")
+        if parent:
+            ui.label(parent).classes("clm-word")
     ui.label(f"recipe {version['recipe_id'][:8]}").classes("clm-soft text-xs")
     ui.label(f"{version['training_samples']:,} candles").classes("clm-soft text-xs")
 

@@ -5,7 +5,7 @@ Plots are SVG, so that their colours are the page's own, by day and by night.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from html import escape
 from itertools import pairwise
@@ -14,6 +14,7 @@ from typing import Any
 from nicegui import ui
 
 from clm.dashboard.frame import chart, empty
+from clm.dashboard.plots import TIME
 from clm.dashboard.words import metric
 
 #: Colours of the page's head, in the order they are given out.
@@ -200,11 +201,11 @@ def _line(name: str, data: Sequence[tuple[str, float | None]], n: int) -> dict[s
     }  # fmt: skip
 
 
-def _axis(**more: Any) -> dict[str, Any]:
+def _axis(labels: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     soft = {"color": "var(--soft)"}
     axis: dict[str, Any] = {
-        "axisLine": {"lineStyle": soft}, "axisLabel": {**soft, "hideOverlap": True}, "nameTextStyle": soft,
-        "splitLine": {"lineStyle": {"color": "var(--line)"}},
+        "axisLine": {"lineStyle": soft}, "axisLabel": {**soft, "hideOverlap": True, **(labels or {})},
+        "nameTextStyle": soft, "splitLine": {"lineStyle": {"color": "var(--line)"}},
     }  # fmt: skip
     return {**axis, **more}
 
@@ -222,7 +223,7 @@ def _plot(title: str, options: dict[str, Any], told: str, said: str) -> None:
             "borderColor": "var(--line)", "textStyle": {"color": "var(--ink)"},
             "axisPointer": {"lineStyle": {"color": "var(--soft)"}},
         },
-        "xAxis": _axis(type="time", splitLine={"show": False}), **options,
+        "xAxis": _axis({"formatter": TIME}, type="time", splitLine={"show": False}), **options,
     }  # fmt: skip
     with ui.element("section").classes("clm-card w-full flex flex-col gap-2"):
         ui.html(f"<h2>{title}</h2>", sanitize=False)

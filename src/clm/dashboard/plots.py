@@ -11,6 +11,8 @@ COLOURS = (
     "#b4553a", "#3f9142",
 )  # fmt: skip
 WARN = "#d2551c"
+#: What is written under an axis of time: a day's number alone tells no month.
+TIME = {"day": "{MMM} {d}"}
 _LINE = {"lineStyle": {"color": "rgba(125,140,160,.28)"}}
 _SOFT = "#7a8899"
 
@@ -18,13 +20,12 @@ _SOFT = "#7a8899"
 def in_time(name: str, **more: Any) -> dict[str, Any]:
     """Options of a picture over time. name: of what its axis counts; more: goes over the options."""
     return {
-        "useUTC": True,
         "color": list(COLOURS),
         "grid": {"left": 12, "right": 20, "top": 44, "bottom": 10, "containLabel": True},
         "tooltip": {"trigger": "axis", "confine": True, "order": "valueDesc"},
         "xAxis": {
             "type": "time", "axisLine": {**_LINE, "onZero": False}, "splitLine": {"show": False},
-            "axisLabel": {"color": _SOFT, "hideOverlap": True},
+            "axisLabel": {"color": _SOFT, "hideOverlap": True, "formatter": TIME},
         },
         "yAxis": value_axis(name),
         **more,

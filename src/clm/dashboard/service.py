@@ -24,7 +24,7 @@ async def service(session: Session, request: Request) -> None:
             await Fresh(lambda: session.get("/api/clm/audit", limit=20), _audit).begin()
         else:
             empty(f"Who changed what is for the role admin; you have {session.caller.role}.")
-        ui.html("<h2>Settings</h2>", sanitize=False)
+        ui.html("<h2>Settings in force, secrets masked</h2>", sanitize=False)
         await Fresh(lambda: session.get("/api/clm/config"), _settings, seconds=60.0).begin()
         if session.caller.name != "local":
             ui.html(
@@ -59,4 +59,4 @@ def _settings(found: dict[str, Any]) -> None:
         (f"CLM_{name.upper()}", value if isinstance(value, str) else json.dumps(value))
         for name, value in found.items()
     ]
-    table(("Setting", "In force (secrets masked)"), rows, "Settings")
+    table(("Setting", "Value"), rows, "Settings")

@@ -15,6 +15,7 @@ from clm.core.access import Role
 from clm.dashboard.desk import Session
 from clm.dashboard.frame import chart, empty, may, table
 from clm.dashboard.place import Place
+from clm.dashboard.plots import TIME
 from clm.dashboard.words import metric, run_span, when
 
 #: Reigns that are drawn; all that were read are listed.
@@ -70,7 +71,7 @@ def _timeline(found: list[dict[str, Any]], now: datetime) -> None:
     options = {
         "grid": {"left": 8, "right": 24, "top": 10, "bottom": 8, "containLabel": True},
         "tooltip": {"trigger": "item", "confine": True, "extraCssText": "max-width:24rem;white-space:normal"},
-        "xAxis": {"type": "time", "axisLabel": {"hideOverlap": True, "color": _SOFT}},
+        "xAxis": {"type": "time", "axisLabel": {"hideOverlap": True, "color": _SOFT, "formatter": TIME}},
         "yAxis": {"type": "category", "data": names, "axisLabel": {"color": _SOFT}},
         "series": series,
     }  # fmt: skip
@@ -110,14 +111,13 @@ def compared(found: dict[str, Any]) -> None:
     def rows(every: bool) -> None:
         shown = [
             (
-                fact["group"], fact["name"], _value(fact["name"], fact["a"]), _value(fact["name"], fact["b"]),
-                "the same" if fact["same"] else _differs,
+                f"{fact['group']}: {fact['name']}", _value(fact["name"], fact["a"]),
+                _value(fact["name"], fact["b"]), "the same" if fact["same"] else _differs,
             )
             for fact in facts
             if every or not fact["same"]
         ]  # fmt: skip
-        heads = ("Of", "What", f"A: {found['a']}", f"B: {found['b']}", "Is")
-        table(heads, shown, "Two versions side by side")
+        table(("What", "A", "B", "Is"), shown, "Two versions side by side")
 
     ui.checkbox("Also what is the same", on_change=lambda e: rows.refresh(e.value))
     rows(False)

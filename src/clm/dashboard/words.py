@@ -45,6 +45,11 @@ def metric(name: str, value: float | None) -> str:
     return "—" if value is None else f"{value * factor:.{decimals}f}{unit}".replace("-", "−")
 
 
+def basis_points(log_return: float) -> str:
+    """A return with its sign and its unit."""
+    return f"{log_return * 1e4:+.2f}{_NBSP}bp".replace("-", "−")
+
+
 def metrics(found: Mapping[str, float | None] | None) -> str:
     """The four that matter, in one line."""
     found = found or {}
