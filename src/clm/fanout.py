@@ -117,7 +117,8 @@ def cycle(task: Task) -> Done:
         with about(run_id=run.run_id), application.registry.database.under(task.fence):
             if isinstance(task.work, Series):
                 manager = application.manager(task.work, task.params)
-                reports = [manager.run_full_cycle(task.models, task.force, journal=journal)]
+                told = journal.doing
+                reports = [manager.run_full_cycle(task.models, task.force, progress=told, journal=journal)]
             else:
                 reports = application.pooled_cycle(task.work).run(task.force, journal)
     except LeaseLost as error:

@@ -70,6 +70,30 @@ def test_what_a_model_is_at_is_read_off_the_run_and_its_journal(
     assert [turn["state"] for turn in turns(run, begun, WANTED)] == expected
 
 
+@pytest.mark.parametrize(
+    ("attempt", "step", "model_type", "expected"),
+    [
+        (1, "candles", None, ["fetching", "fetching"]),
+        (1, "holdout", "lightgbm", ["evaluating", "queued"]),
+        # What an attempt that died was at, nobody is at any more.
+        (0, "holdout", "lightgbm", ["queued", "queued"]),
+    ],
+)
+def test_a_series_done_in_another_process_says_where_it_is(
+    attempt: int, step: str, model_type: str | None, expected: list[str]
+) -> None:
+    run = Run(
+        run_id="r1", state=RunState.RUNNING, request=RunRequest(), attempt=1,
+        created_at=datetime(2024, 1, 1, tzinfo=UTC), progress={"step": "series", "series": None},
+    )  # fmt: skip
+    at = {"step": step, "message": "so far", "model_type": model_type, "attempt": attempt}
+
+    found = turns(run, {str(BTC): at}, WANTED)
+
+    assert [turn["state"] for turn in found] == expected
+    assert {turn["said"] for turn in found if turn["state"] != "queued"} <= {"so far"}
+
+
 def test_a_series_that_failed_as_a_whole_fails_each_of_its_models() -> None:
     run = Run(
         run_id="r1", state=RunState.FAILED, request=RunRequest(), created_at=datetime(2024, 1, 1, tzinfo=UTC),

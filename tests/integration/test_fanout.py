@@ -64,6 +64,21 @@ def test_every_series_is_done_once_and_the_report_is_the_same_either_way(
         assert broken_promises(application) == []
 
 
+def test_what_is_done_in_other_processes_is_told_model_by_model_while_it_goes_on(tmp_path: Path) -> None:
+    seen: set[tuple[str, str]] = set()
+    with running_service(tmp_path, **TWO) as (application, exchange):
+        exchange.exchange.latency = 0.2
+        run_id = application.supervisor.submit(RunRequest()).run_id
+        while not application.runs.get(run_id).state.over:
+            told = application.turns(run_id)["models"]
+            seen |= {(turn["state"], str(turn["said"])) for turn in told if turn["state"] != "queued"}
+        wait_for_end(application, run_id)
+
+    states = {state for state, _ in seen}
+    assert {"fetching", "training", "promoted"} <= states
+    assert any(said.startswith("training xgboost on") for state, said in seen if state == "training")
+
+
 def test_side_by_side_the_models_are_those_of_one_after_the_other(tmp_path: Path) -> None:
     found = []
     for executor in ("local", "inline"):
@@ -142,8 +157,8 @@ def test_killed_half_way_nothing_is_trained_twice_and_all_is_done_in_the_end(
             assert len(failed) <= 1
             assert all("SIGKILL" in ended.report["by_series"][s]["error"] for s in failed)
         finished = application.runs.journal(run.run_id)
-        assert all(int(entry["begun"]) <= 2 for entry in finished.values())
-        again = {key: entry for key, entry in finished.items() if entry["begun"] == 2}
+        assert all(int(entry.get("begun", 0)) <= 2 for entry in finished.values())
+        again = {key: entry for key, entry in finished.items() if entry.get("begun") == 2}
         # At most what two processes were at when they died.
         assert len(again) <= 2
 
@@ -197,7 +212,7 @@ def test_on_a_cluster_a_worker_that_is_killed_half_way_is_followed_by_another(tm
             assert set(ended.report["by_series"]) == {f"{symbol} 1h" for symbol in FIVE}
             assert ended.report["failed_models"] == {}
             assert set(_versions(application)) == {f"{s} 1h {m}" for s in FIVE for m in application.models}
-            assert len([entry for entry in journal.values() if entry["begun"] > 1]) <= 1
+            assert len([entry for entry in journal.values() if entry.get("begun", 0) > 1]) <= 1
             assert broken_promises(application) == []
 
 

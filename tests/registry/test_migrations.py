@@ -11,8 +11,10 @@ from alembic.migration import MigrationContext
 
 from clm.core.errors import BadInput, DatabaseTooNew
 from clm.core.pooled_bets import PooledBets
+from clm.registry.database import Database
 from clm.registry.engine import opened, reading, writing
 from clm.registry.migrate import BASE, HEAD, KNOWN, VERSION_TABLE, downgrade, revision_of, upgrade
+from clm.registry.runs import SQLRunStore
 from clm.registry.tables import METADATA
 from tests.support.rows import Contents
 from tests.support.schema import assert_guarded, contents_of, filled, upgrade_to
@@ -99,6 +101,24 @@ def test_bets_of_the_other_series_are_found_by_the_rows_they_stood_beside(db_url
         assert kept == [{"ETHUSDT": [0.1, 0.2]}, {}]
 
 
+def test_a_journal_becomes_rows_and_one_object_again(db_url: str) -> None:
+    upgrade_to(db_url, "0008")
+    filled(db_url)
+    read = sa.text("SELECT journal_json FROM clm_runs ORDER BY id").columns(journal_json=sa.JSON)
+
+    for _ in range(2):
+        upgrade(db_url)
+        database = Database(db_url)
+        journal = SQLRunStore(database).journal("r20240501_003003_abcdef")
+        database.close()
+        assert journal == {"BTCUSDT 1h lightgbm": {"begun": 1}}
+
+        downgrade(db_url, "0008")
+
+        with opened(db_url) as engine, reading(engine) as connection:
+            assert connection.execute(read).scalars().all() == [{}, {}, {"BTCUSDT 1h lightgbm": {"begun": 1}}]
+
+
 def test_a_downgrade_leaves_exactly_what_the_older_clm_would_have_made(db_url: str) -> None:
     shapes = {}
     for revision in KNOWN:
@@ -131,9 +151,7 @@ def test_runs_of_kinds_an_older_clm_does_not_know_go_with_the_downgrade(db_url: 
     upgrade(db_url)
     filled(db_url)
     with opened(db_url) as engine, writing(engine) as connection:
-        columns = (
-            "state, request_json, created_at, owner, progress_json, attempt, interruptions_json, journal_json"
-        )
+        columns = "state, request_json, created_at, owner, progress_json, attempt, interruptions_json"
         connection.execute(
             sa.text(
                 f"INSERT INTO clm_runs (run_id, kind, {columns}) SELECT 'tick', 'shadow', {columns} "

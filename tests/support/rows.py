@@ -13,6 +13,7 @@ from clm.registry.tables import METADATA, UtcDateTime
 
 T0 = datetime(2024, 5, 1, 0, 30, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+_RUNNING = "r20240501_003003_abcdef"
 _SERIES = {"model_type": "lightgbm", "symbol": "BTCUSDT", "interval": "1h"}
 
 
@@ -34,8 +35,7 @@ def _run(number: int, state: str, **more: Any) -> dict[str, Any]:
     return {
         "run_id": f"r20240501_00300{number}_abcdef", "kind": "retrain", "state": state, "request_json": asked,
         "created_at": T0, "started_at": T0, "heartbeat_at": T0 + HOUR, "owner": "host:1",
-        "progress_json": {"done": 1, "total": 5}, "attempt": 0, "interruptions_json": [], "journal_json": {},
-        **more,
+        "progress_json": {"done": 1, "total": 5}, "attempt": 0, "interruptions_json": [], **more,
     }  # fmt: skip
 
 
@@ -65,7 +65,10 @@ def _bet(number: int) -> dict[str, Any]:
 
 
 #: Columns that older databases have and this CLM has no more: what they hold is told otherwise.
-GONE: Mapping[str, Mapping[str, type[sa.JSON]]] = {"clm_evidence": {"others_json": sa.JSON}}
+GONE: Mapping[str, Mapping[str, type[sa.JSON]]] = {
+    "clm_evidence": {"others_json": sa.JSON},
+    "clm_runs": {"journal_json": sa.JSON},
+}
 #: Told apart by table; tables that are not here get rows made up from their columns.
 ROWS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "clm_model_versions": (
@@ -78,6 +81,10 @@ ROWS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         _run(1, "completed", finished_at=T0 + HOUR, report_json={"models_trained": ["lightgbm"]}, slot=T0),
         _run(2, "failed", finished_at=T0 + HOUR, error="the exchange\ndid not answer", attempt=2),
         _run(3, "running", journal_json={"BTCUSDT 1h lightgbm": {"begun": 1}}),
+    ),
+    "clm_run_journal": (
+        {"run_id": _RUNNING, "entry": "BTCUSDT 1h", "value_json": {"step": "refit"}},
+        {"run_id": _RUNNING, "entry": "BTCUSDT 1h lightgbm", "value_json": {"begun": 1}},
     ),
     "clm_decisions": tuple(
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from clm.core.domain import Series
+from clm.core.domain import Progress, Series
 from clm.core.errors import TrainingFailed
 from clm.core.runs import Run
 from clm.core.stores import RunStore
@@ -82,6 +82,11 @@ class RunJournal:
 
     def end(self, series: Series, model_type: str, report: Mapping[str, Any]) -> None:
         self._write(series, model_type, {**self._entry(series, model_type), "report": report})
+
+    def doing(self, progress: Progress) -> None:
+        """Where a series' cycle stands, for who looks at the run while it is done in another process."""
+        at = {"step": progress.step, "message": progress.message, "model_type": progress.model_type}
+        self._store.note(self._fence, str(progress.series), {**at, "attempt": self._fence.attempt})
 
     def _entry(self, series: Series, model_type: str) -> dict[str, Any]:
         return self._entries.get(f"{series} {model_type}", {})

@@ -28,13 +28,17 @@ def turns(run: Run, journal: Journal, wanted: Sequence[tuple[Series, Sequence[st
     """
     return [
         {"symbol": series.symbol, "interval": series.interval, "model_type": model_type,
-         **_turn(run, journal.get(f"{series} {model_type}", {}), series, model_type)}
+         **_turn(run, journal.get(f"{series} {model_type}", {}), journal.get(str(series), {}), series,
+                 model_type)}
         for series, models in wanted
         for model_type in models
     ]  # fmt: skip
 
 
-def _turn(run: Run, entry: Mapping[str, Any], series: Series, model_type: str) -> dict[str, Any]:
+def _turn(
+    run: Run, entry: Mapping[str, Any], apart: Mapping[str, Any], series: Series, model_type: str
+) -> dict[str, Any]:
+    """apart: where the series' own task stands, in whatever process it is done."""
     report = entry.get("report")
     if report is not None:
         return _ended(report, model_type)
@@ -43,10 +47,10 @@ def _turn(run: Run, entry: Mapping[str, Any], series: Series, model_type: str) -
         return _told("failed", of_series["error"])
     if run.state.over:
         return _over(run, entry)
-    at = run.progress
-    here = at.get("series") == {"symbol": series.symbol, "interval": series.interval}
-    if here and at.get("model_type") in (None, model_type) and at.get("step") in _DOING:
-        return _told(_DOING[at["step"]], at.get("message"))
+    here = run.progress.get("series") == {"symbol": series.symbol, "interval": series.interval}
+    for at, holds in ((run.progress, here), (apart, apart.get("attempt") == run.attempt)):
+        if holds and at.get("model_type") in (None, model_type) and at.get("step") in _DOING:
+            return _told(_DOING[at["step"]], at.get("message"))
     return _told("training" if entry.get("begun") else "queued")
 
 

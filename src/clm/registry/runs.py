@@ -16,7 +16,7 @@ from clm.core.runs import Fence, Run, RunKind, RunRequest, RunState
 from clm.core.wire import jsonable
 from clm.registry.alerts import close_alert, raise_alert
 from clm.registry.database import Database
-from clm.registry.tables import runs
+from clm.registry.tables import run_journal, runs
 
 _OPEN = (str(RunState.QUEUED), str(RunState.RUNNING))
 _RUNNING = (str(RunState.RUNNING),)
@@ -37,7 +37,7 @@ class SQLRunStore:
                 values = {
                     "run_id": run_id, "kind": str(request.kind), "state": str(RunState.QUEUED),
                     "created_at": now, "owner": "", "request_json": _asked(request), "progress_json": {},
-                    "slot": request.slot, "attempt": 0, "interruptions_json": [], "journal_json": {},
+                    "slot": request.slot, "attempt": 0, "interruptions_json": [],
                 }  # fmt: skip
                 connection.execute(runs.insert().values(values))
         except IntegrityError as exc:
@@ -77,15 +77,18 @@ class SQLRunStore:
 
     def note(self, fence: Fence, entry: str, value: Mapping[str, Any]) -> None:
         with self._database.writing(fenced=False) as connection:
-            query = sa.select(runs.c.journal_json).where(runs.c.run_id == fence.run_id).with_for_update()
-            journal = {**(connection.execute(query).scalar() or {}), entry: jsonable(value)}
-            self._hold(connection, fence, {"journal_json": journal})
+            self._hold(connection, fence, {"heartbeat_at": self._now(connection)})
+            of_entry = run_journal.c.run_id == fence.run_id, run_journal.c.entry == entry
+            values = {"value_json": jsonable(value)}
+            if connection.execute(run_journal.update().where(*of_entry).values(values)).rowcount == 0:
+                named = {"run_id": fence.run_id, "entry": entry}
+                connection.execute(run_journal.insert().values({**named, **values}))
 
     def journal(self, run_id: str) -> Mapping[str, Mapping[str, Any]]:
         with self._database.reading() as connection:
-            query = sa.select(runs.c.journal_json).where(runs.c.run_id == run_id)
-            found: Mapping[str, Mapping[str, Any]] = connection.execute(query).scalar() or {}
-        return found
+            columns = run_journal.c.entry, run_journal.c.value_json
+            query = sa.select(*columns).where(run_journal.c.run_id == run_id).order_by(run_journal.c.id)
+            return {row.entry: row.value_json for row in connection.execute(query)}
 
     def finish(
         self,

@@ -87,7 +87,6 @@ runs = sa.Table(
     sa.Column("slot", UtcDateTime),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("interruptions_json", sa.JSON, nullable=False),
-    sa.Column("journal_json", sa.JSON, nullable=False),
     sa.Index("uq_clm_run_slot", "kind", "slot", unique=True),
     sa.Index(
         "uq_clm_one_open_run", "kind", unique=True,
@@ -95,6 +94,16 @@ runs = sa.Table(
         postgresql_where=sa.text("state IN ('queued', 'running')"),
     ),
 )  # fmt: skip
+
+run_journal = sa.Table(
+    "clm_run_journal",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.String(40), nullable=False),
+    sa.Column("entry", sa.String(100), nullable=False),
+    sa.Column("value_json", sa.JSON, nullable=False),
+    sa.UniqueConstraint("run_id", "entry", name="uq_clm_run_journal"),
+)
 
 decisions = sa.Table(
     "clm_decisions",
