@@ -77,7 +77,8 @@ class SQLRunStore:
 
     def note(self, fence: Fence, entry: str, value: Mapping[str, Any]) -> None:
         with self._database.writing(fenced=False) as connection:
-            self._hold(connection, fence, {"heartbeat_at": self._now(connection)})
+            # No sign of life: a task on a cluster may outlive the worker whose run it is.
+            self._hold(connection, fence, {"attempt": fence.attempt})
             of_entry = run_journal.c.run_id == fence.run_id, run_journal.c.entry == entry
             values = {"value_json": jsonable(value)}
             if connection.execute(run_journal.update().where(*of_entry).values(values)).rowcount == 0:
