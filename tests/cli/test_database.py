@@ -88,7 +88,7 @@ class TestCopy:
             ]
 
         assert there.returncode == 0, there.stderr
-        assert "rows in 16 tables from sqlite:///clm.db to postgresql" in there.stdout
+        assert "rows in 17 tables from sqlite:///clm.db to postgresql" in there.stdout
         assert all(table["sha256"][:16] in there.stdout for table in back["tables"])
         assert contents_of(f"sqlite:///{trained.folder}/back.db") == contents_of(
             f"sqlite:///{trained.folder}/clm.db"
