@@ -75,7 +75,10 @@ def work(
         runs.beat(run.fence, {**jsonable(progress), "log": lines[-_KEPT_LINES:]})
 
     def tell(progress: Progress) -> None:
-        lines.append({"at": iso(datetime.now(UTC)), **jsonable(replace(progress, part=None))})
+        lines.append({
+            "at": iso(datetime.now(UTC)), "message": progress.message, "step": progress.step,
+            "done": progress.done, "total": progress.total,
+        })  # fmt: skip
         keep(progress)
         log.info("progress", done=progress.done, total=progress.total, step=progress.message)
         listener(progress)

@@ -38,6 +38,9 @@ def test_a_state_says_what_matters_most() -> None:
 )
 def test_numbers_carry_units_and_a_minus(name: str, value: float | None, said: str) -> None:
     assert metric(name, value).replace("\u00a0", " ") == said
+
+
+def test_a_return_carries_its_sign_and_its_unit() -> None:
     assert basis_points(-0.000917) == "−9.17\u00a0bp"
 
 
