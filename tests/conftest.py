@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+pytest_plugins = ["tests.support.costs"]
+
 # Two threads are slower than one on small fits, and workers started by tests inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -22,6 +22,7 @@ import psycopg
 import pytest
 
 from benchmarks.asking import free_port
+from tests.support.costs import watch
 
 
 @contextmanager
@@ -63,6 +64,7 @@ class Server:
         options = f"{settings} -p {self._port} -k {self._folder}"
         self._run([*self._control, "-l", str(self._folder / "log"), "-o", options, "start"])
         _wait_for(self.url)
+        watch(self._postmaster())
 
     def stop(self) -> None:
         """At once: every connection breaks."""
@@ -74,6 +76,9 @@ class Server:
             [*self._control, "-m", "immediate", "stop"], check=False, stdout=subprocess.DEVNULL, cwd="/"
         )
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _postmaster(self) -> int:
+        return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
 
     def _run(self, command: list[str]) -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self._folder)
