@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from tests.support import quick
+
 pytest_plugins = ["tests.support.costs"]
 
 # Two threads are slower than one on small fits, and workers started by tests inherit it.
@@ -18,3 +20,10 @@ if PLUGINS not in sys.path:
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), PLUGINS)))
 for name in [name for name in os.environ if name.startswith("CLM_") and not name.startswith("CLM_TEST_")]:
     del os.environ[name]
+
+# Before anything of CLM is imported: what it begins children with is this.
+quick.install()
+
+
+def pytest_unconfigure() -> None:
+    quick.remove()

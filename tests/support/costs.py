@@ -1,7 +1,7 @@
 """What each test costs: `pytest --costs FILE` writes its processor time, and prints a table by folder.
 
-Counted are the test's own process, the children it waited for (and theirs), and the servers it uses that are no
-children of it (PostgreSQL: `watch`). A fixture of a session counts for the test that first asks for it, or for
+Counted are the test's own process, the children it waited for (and theirs), what its nursery has forked and the
+nursery itself (tests/support/quick.py), and the servers it uses that are no children of it (PostgreSQL: `watch`). A fixture of a session counts for the test that first asks for it, or for
 the one after which it is closed. What a worker spends besides its tests (imports, collection, talking to
 pytest-xdist) is a line of its own. A child that nobody waits for is missed, therefore what the whole machine
 was busy meanwhile stands beside the sum: on a machine that does nothing else it is the upper bound.
@@ -20,6 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+
+from tests.support import quick
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _watched: set[int] = set()
@@ -55,7 +57,7 @@ def spent() -> Cost:
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Cost(
         time.process_time(),
-        children.ru_utime + children.ru_stime,
+        children.ru_utime + children.ru_stime + quick.spent(),
         sum(_of_server(pid) for pid in _watched),
         time.monotonic(),
     )

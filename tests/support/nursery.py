@@ -1,0 +1,230 @@
+"""A process that has imported CLM and forks what is asked for; see tests/support/quick.py.
+
+It has one thread of Python and no work of its own, and ends with the test process it was begun for.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import os
+import random
+import runpy
+import selectors
+import shutil
+import signal
+import socket
+import sys
+import time
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a child is to be."""
+
+    arguments: list[str]
+    folder: str
+    ignored: list[int]
+    environment: dict[str, str]
+    #: Standard input, output and error.
+    fds: list[int]
+
+
+def main() -> None:
+    """The nursery of a folder, until the process that made the folder is gone. In a child: what was asked for."""
+    folder = Path(sys.argv[1])
+    sys.executable = str(folder / "python")
+    _import_all()
+    gc.collect()
+    gc.freeze()
+    order = Nursery(folder).serve()
+    if order is not None:
+        become(order)
+
+
+def _import_all() -> None:
+    """What a worker, a service or a command needs; nothing of it does anything yet."""
+    import lightgbm  # noqa: F401
+    import talib  # noqa: F401
+    import uvicorn  # noqa: F401
+    import xgboost  # noqa: F401
+
+    import clm.api.app
+    import clm.cli.app
+    import clm.dashboard.mount
+    import clm.live
+    import clm.rebuild
+    import clm.worker  # noqa: F401
+
+
+class Nursery:
+    """Forks for whoever connects, tells them how it ended, and kills what nobody waits for any more."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._owner = int((folder / "owner").read_text())
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / "socket"))
+        self._listener.listen(64)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._children: dict[int, socket.socket] = {}
+        self._awake, waker = socket.socketpair()
+        waker.setblocking(False)
+        self._awake.setblocking(False)
+        self._waker = waker
+        self._selector.register(self._awake, selectors.EVENT_READ)
+        self._spent = 0.0
+        signal.set_wakeup_fd(waker.fileno())
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+
+    def serve(self) -> Order | None:
+        """None once its owner is gone; in each child, its order."""
+        while _lives(self._owner) and self._folder.is_dir():
+            for key, _ in self._selector.select(_LOOK_SECONDS):
+                if key.fileobj is self._listener:
+                    if (order := self._fork()) is not None:
+                        return order
+                elif key.fileobj is self._awake:
+                    self._awake.recv(4096)
+                else:
+                    self._hear(key.data)
+            self._reap()
+        for pid in self._children:
+            os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return None
+
+    def _fork(self) -> Order | None:
+        connection, _ = self._listener.accept()
+        connection.settimeout(30)
+        order = _order_of(connection)
+        if order is None:
+            connection.close()
+            return None
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for other in (self._listener, self._awake, self._waker, connection, *self._children.values()):
+                other.close()
+            self._selector.close()
+            return order
+        for fd in order.fds:
+            os.close(fd)
+        self._children[pid] = connection
+        self._selector.register(connection, selectors.EVENT_READ, pid)
+        return None
+
+    def _hear(self, pid: int) -> None:
+        """Signals for a child; the end of who asked for it is its own."""
+        connection = self._children.get(pid)
+        if connection is None:
+            return
+        try:
+            said = connection.recv(16)
+        except OSError:
+            said = b""
+        if not said:
+            self._selector.unregister(connection)
+            os.kill(pid, signal.SIGKILL)
+        for number in said:
+            os.kill(pid, number)
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status, used = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            self._cost(used.ru_utime + used.ru_stime)
+            connection = self._children.pop(pid)
+            if connection in self._selector.get_map():
+                self._selector.unregister(connection)
+            code = os.waitstatus_to_exitcode(status)
+            try:
+                connection.sendall(code.to_bytes(4, "big", signed=True))
+            except OSError:
+                # Who asked was killed.
+                pass
+            connection.close()
+
+
+    def _cost(self, seconds: float) -> None:
+        """Of a child that has ended, and of this process since the last one."""
+        now = time.process_time()
+        with (self._folder / "costs").open("a") as file:
+            file.write(f"{seconds + now - self._spent:.3f}\n")
+        self._spent = now
+
+
+def _order_of(connection: socket.socket) -> Order | None:
+    """None where who asked is gone before all was said."""
+    try:
+        head, control, _, _ = connection.recvmsg(8, socket.CMSG_SPACE(3 * 4))
+        fds = array.array("i")
+        for _, kind, data in control:
+            if kind == socket.SCM_RIGHTS:
+                fds.frombytes(data)
+        size, said = int.from_bytes(head, "big"), b""
+        while len(said) < size:
+            more = connection.recv(size - len(said))
+            if not more:
+                return None
+            said += more
+    except OSError:
+        return None
+    count, *parts = (os.fsdecode(part) for part in said.split(b"\0"))
+    arguments, (folder, ignored, *environment) = parts[: int(count)], parts[int(count) :]
+    return Order(
+        arguments, folder, [int(s) for s in ignored.split(",") if s],
+        dict(entry.split("=", 1) for entry in environment), list(fds),
+    )  # fmt: skip
+
+
+def become(order: Order) -> None:
+    """This process is what was asked for. Raises what that raises, SystemExit above all."""
+    for fd, source in enumerate(order.fds):
+        os.dup2(source, fd)
+        os.close(source)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in order.ignored:
+        signal.signal(number, signal.SIG_IGN)
+    os.setsid()
+    os.chdir(order.folder)
+    os.environ.clear()
+    os.environ.update(order.environment)
+    time.tzset()
+    random.seed()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=stream.isatty() or stream is sys.stderr)  # type: ignore[union-attr]
+    option, what, *rest = order.arguments
+    if option == "-m":
+        sys.argv, sys.path[0] = [what, *rest], order.folder
+        # A module is imported already: what its last line would do is done, and children find it by its name.
+        module = sys.modules["__main__"] = sys.modules.get(f"{what}.__main__", sys.modules[what])
+        if what == "clm":
+            runpy.run_module("clm", run_name="__main__", alter_sys=True)
+        else:
+            sys.exit(module.main())
+    else:
+        sys.argv, sys.path[0] = ["-c", *rest], ""
+        module = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(what, "<string>", "exec"), module.__dict__)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()

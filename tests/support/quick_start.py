@@ -1,0 +1,104 @@
+"""What `sys.executable` of a test process does: asks the nursery for a fork, and stands for it until it ends.
+
+Imports next to nothing, because it is begun hundreds of times, without `site`. See tests/support/quick.py.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+from array import array
+
+#: Signals that are handed on. SIGKILL cannot be: the nursery sees the connection close, and kills.
+PASSED_ON = (1, 2, 3, 10, 12, 15)
+#: What of CLM may be forked. Not what watches its parent: a pool's and a network's processes.
+_MODULES = ("clm", "clm.live", "clm.rebuild", "clm.worker")
+_READ = ("PYTHON", "LC_", "LANG")
+_TRIES, _WAIT = 1200, 0.05
+
+
+def start(real: str, nursery: str, folder: str, pins: dict[str, str]) -> None:
+    """Does what an interpreter does with these arguments; does not return."""
+    arguments = sys.argv[1:]
+    if not _of_clm(arguments) or _read(os.environ) != pins:
+        os.execv(real, [real, *arguments])
+    connection = _connected(real, nursery, folder)
+    import signal
+
+    ignored = [str(s) for s in PASSED_ON if signal.getsignal(s) is signal.SIG_IGN]
+    for number in PASSED_ON:
+        if str(number) not in ignored:
+            signal.signal(number, lambda got, frame: connection.send(bytes([got])))
+    environment = [f"{name}={value}" for name, value in os.environ.items()]
+    parts = [str(len(arguments)), *arguments, os.getcwd(), ",".join(ignored), *environment]
+    order = b"\0".join(os.fsencode(part) for part in parts)
+    fds = array("i", [0, 1, 2])
+    head = len(order).to_bytes(8, "big")
+    connection.sendmsg([head], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
+    while order:
+        order = order[connection.send(order) :]
+    # What reads the child's output waits for its end, not for ours.
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nothing, fd)
+    said = b""
+    while len(said) < 4 and (more := connection.recv(4 - len(said))):
+        said += more
+    if len(said) < 4:
+        os._exit(70)
+    status = int.from_bytes(said, "big", signed=True)
+    if status < 0:
+        if -status in PASSED_ON:
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+def _of_clm(arguments: list[str]) -> bool:
+    match arguments:
+        case ["-m", module, *_]:
+            return module in _MODULES
+        case ["-c", code, *_]:
+            return code.startswith("from clm")
+    return False
+
+
+def _read(environment: os._Environ[str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(_READ)}
+
+
+def _connected(real: str, nursery: str, folder: str) -> _socket.socket:
+    """To the nursery of this folder, which is begun by whoever needs it first."""
+    import fcntl
+    import time
+
+    address = folder + "/socket"
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        connection.connect(address)
+        return connection
+    except OSError:
+        pass
+    with open(folder + "/lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            connection.connect(address)
+            return connection
+        except OSError:
+            pass
+        nothing = os.open(os.devnull, os.O_RDWR)
+        log = os.open(folder + "/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.set_inheritable(nothing, True)
+        if os.fork() == 0:
+            os.setsid()
+            for fd, source in ((0, nothing), (1, log), (2, log)):
+                os.dup2(source, fd)
+            os.execv(real, [real, nursery, folder])
+        for _ in range(_TRIES):
+            try:
+                connection.connect(address)
+                return connection
+            except OSError:
+                time.sleep(_WAIT)
+    raise SystemExit(f"no nursery came to be: see {folder}/log")
