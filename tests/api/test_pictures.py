@@ -16,7 +16,7 @@ from clm.api.app import create_app
 from clm.bootstrap import Application
 from clm.core.book import Source
 from clm.core.runs import RunRequest
-from tests.support.postgres import fresh_database
+from tests.support.databases import database_of
 from tests.support.service import running_service
 
 Asked = tuple[TestClient, Application]
@@ -28,9 +28,7 @@ def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """BTCUSDT: a champion, a challenger of eight days later, and a day and more forecast live."""
     folder = tmp_path_factory.mktemp("pictures")
     with ExitStack() as stack:
-        url = f"sqlite:///{folder}/clm.db"
-        if request.param == "postgresql":
-            url = stack.enter_context(fresh_database())
+        url = stack.enter_context(database_of(request.param, folder))
         service = running_service(folder, symbols=("BTCUSDT", "ETHUSDT"), db_url=url)
         application, exchange = stack.enter_context(service)
         for days in (0, 8):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 import pytest
+
+from tests.support.quick import REAL
 
 HEAVY = (
     "xgboost",
@@ -31,7 +32,7 @@ def test_nothing_heavy_is_imported(code: str) -> None:
         "import sys, atexit\natexit.register(lambda: print('HEAVY', [m for m in %r if m in sys.modules]))\n"
     )
 
-    done = subprocess.run([sys.executable, "-c", check % (HEAVY,) + code], capture_output=True, text=True)
+    done = subprocess.run([REAL, "-c", check % (HEAVY,) + code], capture_output=True, text=True)
 
     assert done.stdout.strip().splitlines()[-1] == "HEAVY []"
 

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+from tests.support.quick import REAL
+
 #: What a machine needs to have: httpx, and what httpx itself brings or looks for.
 WITH_HTTPX = {
     "httpx", "httpcore", "h11", "h2", "anyio", "sniffio", "idna", "certifi", "click", "rich", "pygments",
@@ -25,7 +27,7 @@ print(json.dumps([took, sorted(set(sys.modules) - before)]))
 
 def test_importing_the_client_imports_nothing_of_the_service_and_is_quick() -> None:
     looks = [
-        json.loads(subprocess.run([sys.executable, "-c", LOOK], capture_output=True, check=True).stdout)
+        json.loads(subprocess.run([REAL, "-c", LOOK], capture_output=True, check=True).stdout)
         for _ in range(3)
     ]
 

@@ -19,8 +19,8 @@ from clm.core.pooled_bets import Stood, joining
 from clm.core.stores import EvidenceBook
 from clm.registry.sql import SQLModelRegistry
 from tests.support.bets import HOUR, KEY, RIDGE, forecast, rows
+from tests.support.databases import database_of, sqlite_in
 from tests.support.parts import DictBook
-from tests.support.postgres import fresh_database
 from tests.support.versions import BTC, ETH, T0, candidate
 
 
@@ -32,9 +32,7 @@ def books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Evid
             book = DictBook(BTC)
             yield book, DictBook(ETH, book._pooled)
             return
-        url = f"sqlite:///{tmp_path}/clm.db"
-        if request.param == "postgresql":
-            url = stack.enter_context(fresh_database())
+        url = stack.enter_context(database_of(request.param, tmp_path))
         registry = stack.enter_context(SQLModelRegistry(url, tmp_path / "models", series=BTC))
         yield registry.book, registry.for_series(ETH).book
 
@@ -246,9 +244,7 @@ def test_trials_are_kept_newest_first(book: EvidenceBook) -> None:
 )  # fmt: skip
 def test_the_database_itself_lets_nothing_be_rewritten(database: str, statement: str, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        url = f"sqlite:///{tmp_path}/clm.db"
-        if database == "postgresql":
-            url = stack.enter_context(fresh_database())
+        url = stack.enter_context(database_of(database, tmp_path))
         registry = stack.enter_context(SQLModelRegistry(url, tmp_path / "models", series=BTC))
         book = registry.book
         book.record_forecasts([forecast(0)])
@@ -266,7 +262,7 @@ def test_the_database_itself_lets_nothing_be_rewritten(database: str, statement:
 
 
 def test_series_keep_books_of_their_own(tmp_path: Path) -> None:
-    with SQLModelRegistry(f"sqlite:///{tmp_path}/clm.db", tmp_path / "models", series=BTC) as registry:
+    with SQLModelRegistry(sqlite_in(tmp_path), tmp_path / "models", series=BTC) as registry:
         registry.book.record_forecasts([forecast(0)])
 
         assert registry.for_series(ETH).book.forecasts(RIDGE, "v1") == []

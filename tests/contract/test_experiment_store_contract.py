@@ -17,8 +17,8 @@ from clm.core.stores import ExperimentStore
 from clm.registry.experiments import SQLExperiments
 from clm.registry.sql import SQLModelRegistry
 from tests.support.bets import HOUR
+from tests.support.databases import database_of
 from tests.support.experiments import DictExperiments, experiment
-from tests.support.postgres import fresh_database
 from tests.support.versions import BTC, ETH, T0
 
 ENDED = T0 + 5 * HOUR
@@ -30,9 +30,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Experiment
         if request.param == "third party":
             yield DictExperiments()
             return
-        url = f"sqlite:///{tmp_path}/clm.db"
-        if request.param == "postgresql":
-            url = stack.enter_context(fresh_database())
+        url = stack.enter_context(database_of(request.param, tmp_path))
         registry = stack.enter_context(SQLModelRegistry(url, tmp_path / "models", series=BTC))
         yield SQLExperiments(registry.database)
 
@@ -113,9 +111,7 @@ def test_to_an_experiment_that_has_ended_nobody_is_assigned(store: ExperimentSto
 def test_many_at_once_agree(database: str, tmp_path: Path) -> None:
     """Eight threads create, assign the same callers and end it: one of each, and every caller counted."""
     with ExitStack() as stack:
-        url = f"sqlite:///{tmp_path}/clm.db"
-        if database == "postgresql":
-            url = stack.enter_context(fresh_database())
+        url = stack.enter_context(database_of(database, tmp_path))
         registry = stack.enter_context(SQLModelRegistry(url, tmp_path / "models", series=BTC))
         registry.database.open()
         store = SQLExperiments(registry.database)

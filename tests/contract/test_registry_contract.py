@@ -14,9 +14,9 @@ from clm.core.domain import Decision, Outcome, VersionStatus
 from clm.core.errors import ChampionChanged, VersionNotFound
 from clm.core.protocols import ModelRegistry
 from clm.registry.sql import SQLModelRegistry
+from tests.support.databases import database_of
 from tests.support.frames import feature_frame
 from tests.support.parts import DictRegistry
-from tests.support.postgres import fresh_database
 from tests.support.versions import BTC, ETH, T0, candidate
 
 RIDGE = "sklearn_ridge"
@@ -28,9 +28,7 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ModelRe
         if request.param == "third party":
             yield DictRegistry(BTC)
             return
-        url = f"sqlite:///{tmp_path}/clm.db"
-        if request.param == "postgresql":
-            url = stack.enter_context(fresh_database())
+        url = stack.enter_context(database_of(request.param, tmp_path))
         models = f"memory://models{tmp_path}" if request.param == "object store" else tmp_path / "models"
         yield stack.enter_context(SQLModelRegistry(url, models, series=BTC))
 

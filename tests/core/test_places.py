@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from clm.core.errors import InvalidSetting
 from clm.core.places import place
 from clm.settings import Settings
+from tests.support.quick import REAL
 
 
 def test_folders_are_paths_and_object_stores_are_urls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_settings_and_local_stores_import_no_object_store() -> None:
         "print([name for name in ('fsspec', 's3fs', 'botocore', 'aiohttp') if name in sys.modules])"
     )
 
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said = subprocess.run([REAL, "-c", code], capture_output=True, text=True, check=True)
 
     assert said.stdout.strip() == "[]"
 

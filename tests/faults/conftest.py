@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.postgres import fresh_database
+from tests.support.databases import database_of
 
 HERE = Path(__file__).parent
 
@@ -21,8 +20,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with ExitStack() as stack:
-        if request.param == "sqlite":
-            yield f"sqlite:///{tmp_path}/clm.db"
-        else:
-            yield stack.enter_context(fresh_database())
+    with database_of(request.param, tmp_path) as url:
+        yield url

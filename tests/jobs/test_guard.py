@@ -12,11 +12,12 @@ from clm.core.runs import RunRequest, RunState
 from clm.jobs.guard import LOST, OVER_LIMIT, Limits, WorkerGuard
 from clm.registry.database import Database
 from clm.registry.runs import SQLRunStore
+from tests.support.databases import sqlite_in
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SQLRunStore]:
-    database = Database(f"sqlite:///{tmp_path}/clm.db")
+    database = Database(sqlite_in(tmp_path))
     yield SQLRunStore(database)
     database.close()
 

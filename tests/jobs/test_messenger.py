@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from clm.registry.alerts import SQLAlerts
 from clm.registry.database import Database
 from clm.registry.outbox import SQLOutbox
 from clm.registry.tables import alerts
-from tests.support.postgres import fresh_database
+from tests.support.databases import database_of
 from tests.support.receiver import TOKEN, Receiver, receiving
 from tests.support.versions import BTC
 
@@ -38,12 +38,7 @@ def _alert(subject: str = "v1", kind: str = "parity") -> Alert:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with ExitStack() as stack:
-        url = f"sqlite:///{tmp_path}/clm.db"
-        if request.param == "postgresql":
-            url = stack.enter_context(fresh_database())
-        database = Database(url)
-        stack.callback(database.close)
+    with database_of(request.param, tmp_path) as url, closing(Database(url)) as database:
         yield database
 
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from clm.registry.sql import SQLModelRegistry
-from tests.support.postgres import fresh_database
+from tests.support.databases import KINDS, database_of, empty_database_of
 from tests.support.versions import BTC
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with ExitStack() as stack:
-        if request.param == "sqlite":
-            yield f"sqlite:///{tmp_path}/clm.db"
-        else:
-            yield stack.enter_context(fresh_database())
+    """Of a database with CLM's tables and nothing in them."""
+    with database_of(request.param, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(params=KINDS)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of a database without any table, or of none yet."""
+    with empty_database_of(request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

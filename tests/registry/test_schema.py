@@ -19,9 +19,9 @@ from clm.registry.tables import METADATA
 from tests.support.versions import BTC
 
 
-def test_the_migrations_make_exactly_the_tables_the_code_speaks_of(db_url: str) -> None:
-    upgrade(db_url)
-    engine = open_engine(db_url)
+def test_the_migrations_make_exactly_the_tables_the_code_speaks_of(empty_url: str) -> None:
+    upgrade(empty_url)
+    engine = open_engine(empty_url)
 
     with reading(engine) as connection:
         context = MigrationContext.configure(
@@ -40,8 +40,8 @@ def test_the_head_the_code_knows_is_the_newest_migration() -> None:
     assert KNOWN[-1] == HEAD
 
 
-def test_upgrading_twice_changes_nothing(db_url: str) -> None:
-    assert upgrade(db_url) == upgrade(db_url) == HEAD
+def test_upgrading_twice_changes_nothing(empty_url: str) -> None:
+    assert upgrade(empty_url) == upgrade(empty_url) == HEAD
 
 
 _UPGRADE_WHEN_TOLD = """
@@ -53,10 +53,12 @@ upgrade(sys.argv[1])
 """
 
 
-def test_processes_that_open_an_empty_database_at_once_upgrade_it_once(db_url: str) -> None:
+def test_processes_that_open_an_empty_database_at_once_upgrade_it_once(empty_url: str) -> None:
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", _UPGRADE_WHEN_TOLD, db_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", _UPGRADE_WHEN_TOLD, empty_url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         for _ in range(3)
     ]
@@ -71,19 +73,19 @@ def test_processes_that_open_an_empty_database_at_once_upgrade_it_once(db_url: s
         child.communicate(timeout=60)
 
     assert [child.returncode for child in children] == [0, 0, 0]
-    engine = open_engine(db_url)
+    engine = open_engine(empty_url)
     with reading(engine) as connection:
         assert connection.execute(sa.text(f"SELECT count(*) FROM {VERSION_TABLE}")).scalar() == 1
     engine.dispose()
 
 
-def test_a_database_of_a_newer_clm_is_left_alone(db_url: str, tmp_path: Path) -> None:
-    upgrade(db_url)
-    engine = open_engine(db_url)
+def test_a_database_of_a_newer_clm_is_left_alone(empty_url: str, tmp_path: Path) -> None:
+    upgrade(empty_url)
+    engine = open_engine(empty_url)
     with writing(engine) as connection:
         connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
 
-    registry = SQLModelRegistry(db_url, tmp_path, series=BTC)
+    registry = SQLModelRegistry(empty_url, tmp_path, series=BTC)
     with pytest.raises(DatabaseTooNew, match=r"9999.*0001"):
         registry.get_active("xgboost")
     registry.close()
@@ -93,8 +95,8 @@ def test_a_database_of_a_newer_clm_is_left_alone(db_url: str, tmp_path: Path) ->
     engine.dispose()
 
 
-def test_clm_shares_a_database_with_an_application_that_uses_alembic_too(db_url: str) -> None:
-    engine = open_engine(db_url)
+def test_clm_shares_a_database_with_an_application_that_uses_alembic_too(empty_url: str) -> None:
+    engine = open_engine(empty_url)
     with writing(engine) as connection:
         connection.execute(sa.text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
         connection.execute(sa.text("INSERT INTO alembic_version VALUES ('theirs')"))

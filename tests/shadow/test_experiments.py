@@ -17,7 +17,7 @@ from clm.core.domain import ModelArtifact, VersionStatus
 from clm.core.errors import DatabaseUnavailable, ExperimentOver
 from clm.core.experiments import Arm, Experiment, State
 from clm.core.recheck import recheck
-from tests.support.postgres import fresh_database
+from tests.support.databases import database_of
 from tests.support.stage import HOUR, RIDGE, START, Stage
 from tests.support.versions import BTC, ETH
 
@@ -475,7 +475,7 @@ def test_a_crash_at_any_step_leads_to_the_same_end_once(method: str, tmp_path: P
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_two_replicas_at_once_bet_and_end_once(database: str, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        url = stack.enter_context(fresh_database()) if database == "postgresql" else ""
+        url = stack.enter_context(database_of(database, tmp_path))
         stage = Stage(tmp_path, db_url=url)
         experiment = _begin(stage, stage.reign(-0.3), stage.save(0.3), alpha=0.2)
         watches, replicas = [stage.watch() for _ in range(2)], [stage.replica() for _ in range(2)]

@@ -18,7 +18,7 @@ from clm.core.domain import Decision, Outcome, VersionStatus
 from clm.core.errors import DatabaseUnavailable, EvidenceMoved
 from clm.core.pooled_bets import PooledBets
 from clm.core.recompute import recompute
-from tests.support.postgres import fresh_database
+from tests.support.databases import database_of
 from tests.support.stage import HOUR, RIDGE, START, Stage
 from tests.support.versions import BTC, ETH
 
@@ -459,7 +459,7 @@ def test_a_crash_at_any_step_leads_to_the_same_decision_once(method: str, tmp_pa
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_two_replicas_at_once_bet_and_decide_once(database: str, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        url = stack.enter_context(fresh_database()) if database == "postgresql" else ""
+        url = stack.enter_context(database_of(database, tmp_path))
         stage = Stage(tmp_path, db_url=url)
         stage.reign(0.0)
         stage.challenge(0.3)

@@ -1,10 +1,11 @@
 """What each test costs: `pytest --costs FILE` writes its processor time, and prints a table by folder.
 
-Counted are the test's own process, the children it waited for (and theirs), what its nursery has forked and the
-nursery itself (tests/support/quick.py), and the servers it uses that are no children of it (PostgreSQL: `watch`). A fixture of a session counts for the test that first asks for it, or for
-the one after which it is closed. What a worker spends besides its tests (imports, collection, talking to
-pytest-xdist) is a line of its own. A child that nobody waits for is missed, therefore what the whole machine
-was busy meanwhile stands beside the sum: on a machine that does nothing else it is the upper bound.
+Counted are the test's own process, the children it waited for (and theirs), its nursery and what that has
+forked (tests/support/quick.py), and the servers it uses that are no children of it (PostgreSQL: `watch`). A
+fixture of a session counts for the test that first asks for it, or for the one after which it is closed. What
+a worker spends besides its tests (imports, collection, talking to pytest-xdist) is a line of its own. A child
+that nobody waits for is missed; therefore what the whole machine was busy meanwhile stands beside the sum: on
+a machine that does nothing else it is the upper bound.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _machine() -> float:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--costs", metavar="FILE", help="write each test's processor time there, and tell it by folder")
+    parser.addoption("--costs", metavar="FILE", help="where to write each test's processor time")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 import types
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Order:
 
 
 def main() -> None:
-    """The nursery of a folder, until the process that made the folder is gone. In a child: what was asked for."""
+    """The nursery of a folder, as long as the process that made it lives; in a child: what was asked for."""
     folder = Path(sys.argv[1])
     sys.executable = str(folder / "python")
     _import_all()
@@ -145,13 +146,10 @@ class Nursery:
             if connection in self._selector.get_map():
                 self._selector.unregister(connection)
             code = os.waitstatus_to_exitcode(status)
-            try:
+            # Who asked may have been killed.
+            with suppress(OSError):
                 connection.sendall(code.to_bytes(4, "big", signed=True))
-            except OSError:
-                # Who asked was killed.
-                pass
             connection.close()
-
 
     def _cost(self, seconds: float) -> None:
         """Of a child that has ended, and of this process since the last one."""

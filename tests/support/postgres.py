@@ -1,20 +1,19 @@
 """A real PostgreSQL for tests: the one that is given, else the machine's own binaries, else a skip.
 
 `CLM_TEST_POSTGRES_URL` names a server whose user may create databases. Otherwise the newest server installed
-under /usr/lib/postgresql is started in a temporary folder, once per test process, and thrown away afterwards.
+under /usr/lib/postgresql is started in a temporary folder, once per test process, and thrown away with it.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -22,24 +21,66 @@ import psycopg
 import pytest
 
 from benchmarks.asking import free_port
+from clm.registry.migrate import upgrade
 from tests.support.costs import watch
 
 
 @contextmanager
 def fresh_database() -> Iterator[str]:
     """The URL of an empty database of its own; skips the test where no server can be had."""
+    with _database_from("template1") as url:
+        yield url
+
+
+@contextmanager
+def migrated_database() -> Iterator[str]:
+    """The URL of a database of its own with CLM's tables, all empty; skips as `fresh_database` does."""
+    with _database_from(_migrated(_required_server())) as url:
+        yield url
+
+
+@contextmanager
+def _database_from(template: str) -> Iterator[str]:
+    server, name = _required_server(), f"clm_{uuid.uuid4().hex[:12]}"
+    with _administering(server) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield _beside(server, name)
+    finally:
+        with _administering(server) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administering(server: str) -> psycopg.Connection:
+    return psycopg.connect(server.replace("postgresql+psycopg://", "postgresql://"), autocommit=True)
+
+
+def _beside(server: str, name: str) -> str:
+    return f"{server.rpartition('/')[0]}/{name}"
+
+
+@cache
+def _migrated(server: str) -> str:
+    """The name of a database of this process that others are made from."""
+    name = f"clm_{uuid.uuid4().hex[:12]}"
+    with _administering(server) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    upgrade(_beside(server, name))
+    atexit.register(_drop, server, name)
+    return name
+
+
+def _drop(server: str, name: str) -> None:
+    # A server of our own may have been ended before.
+    with suppress(psycopg.OperationalError), _administering(server) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _required_server() -> str:
     server = _server()
     if server is None:
         pytest.skip("no PostgreSQL: neither CLM_TEST_POSTGRES_URL nor /usr/lib/postgresql/*/bin/initdb")
-    name = f"clm_{uuid.uuid4().hex[:12]}"
-    plain = server.replace("postgresql+psycopg://", "postgresql://")
-    with psycopg.connect(plain, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    try:
-        yield f"{server.rpartition('/')[0]}/{name}"
-    finally:
-        with psycopg.connect(plain, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    return server
 
 
 class Server:
@@ -57,6 +98,12 @@ class Server:
         self._run([*as_user, str(binaries / "initdb"), "-D", data, "-U", "clm", "-A", "trust", "--no-sync"])
         self._control = [*as_user, str(binaries / "pg_ctl"), "-D", data, "-w"]
         self.url = f"postgresql+psycopg://clm@127.0.0.1:{self._port}/postgres"
+        # However this process ends, also by SIGKILL, its end of the pipe closes.
+        stop = [*self._control, "-m", "immediate", "stop"]
+        self._undertaker = subprocess.Popen(
+            ["sh", "-c", 'cat; "$@"; rm -rf "$0"', str(self._folder), *stop], cwd="/", stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
         self.start()
 
     def start(self) -> None:
@@ -72,10 +119,9 @@ class Server:
 
     def remove(self) -> None:
         """For good."""
-        subprocess.run(
-            [*self._control, "-m", "immediate", "stop"], check=False, stdout=subprocess.DEVNULL, cwd="/"
-        )
-        shutil.rmtree(self._folder, ignore_errors=True)
+        assert self._undertaker.stdin is not None
+        self._undertaker.stdin.close()
+        self._undertaker.wait(60)
 
     def _postmaster(self) -> int:
         return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])

@@ -1,12 +1,12 @@
 """A Python that is quick to start: real child processes of CLM without two seconds of imports for each.
 
-`sys.executable` of a test process is a small program that asks a *nursery*, a process that has imported CLM once
-and does nothing else, to fork. What comes of it is a process as any other: its own number, session, environment,
-working directory, standard streams, exit code; signals sent to the program reach it, and it dies when the program
-is killed. Only how it began differs. Asked for anything but CLM (`-m clm…`, `-c "from clm…"`), for a module that
-watches its parent, or under other settings of Python or the locale, the program becomes the real interpreter, as
-it does where there is no fork. Tests of what happens at a start take `REAL` themselves, and
-`CLM_TEST_REAL_PYTHON=1` takes it for all.
+`sys.executable` of a test process is a small program that asks a *nursery*, a process that has imported CLM
+once and does nothing else, to fork. What comes of it is a process as any other: its own number, session,
+environment, working directory, standard streams, exit code; signals sent to the program reach it, and it dies
+when the program is killed. Only how it began differs. Asked for anything but CLM (`-m clm`, `-c "from clm"`),
+for a module that watches its parent, or under other settings of Python or the locale, the program becomes the
+real interpreter, as it does where there is no fork. Tests of what happens at a start take `REAL` themselves,
+and `CLM_TEST_REAL_PYTHON=1` takes it for all.
 """
 
 from __future__ import annotations
@@ -69,5 +69,5 @@ def spent() -> float:
 
 
 def pins() -> dict[str, str]:
-    """What an interpreter reads of its environment as it starts; a child that has it otherwise starts anew."""
+    """What an interpreter reads of its environment at its start; with another one a child starts anew."""
     return {name: value for name, value in os.environ.items() if name.startswith(("PYTHON", "LC_", "LANG"))}

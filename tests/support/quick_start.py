@@ -60,7 +60,8 @@ def _of_clm(arguments: list[str]) -> bool:
         case ["-m", module, *_]:
             return module in _MODULES
         case ["-c", code, *_]:
-            return code.startswith("from clm")
+            lines = code.replace(";", "\n").splitlines()
+            return any(line.strip().startswith(("from clm", "import clm")) for line in lines)
     return False
 
 

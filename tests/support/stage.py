@@ -23,6 +23,7 @@ from clm.replay.client import AsOfClient
 from clm.shadow.live import LiveShadow
 from clm.shadow.looking import Desk
 from tests.support.candles import random_walk
+from tests.support.databases import sqlite_in
 from tests.support.versions import BTC
 
 RIDGE = "sklearn_ridge"
@@ -91,7 +92,7 @@ class Stage:
         now = START + 600 * HOUR
         self.clients = {s: AsOfClient(s, frame, now) for s, frame in self.frames.items()}
         self.client = self.clients[self.series[0]]
-        url = self.db_url or f"sqlite:///{self.folder}/clm.db"
+        url = self.db_url or sqlite_in(self.folder)
         self.sql = SQLModelRegistry(url, self.folder / "models", series=self.series[0])
         self.registry: ModelRegistry = self.sql
         self.store = SQLExperiments(self.sql.database)

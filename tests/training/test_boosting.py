@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from clm.core.plugins import model_family
 from clm.training.boosting import LightGBMFamily
 from clm.training.trainer import QuantumModelTrainer
 from tests.support.frames import feature_frame
+from tests.support.quick import REAL
 
 FAMILIES = ("xgboost", "lightgbm")
 PRESETS = ("regularised", "fast", "accurate")
@@ -62,7 +62,7 @@ def test_two_processes_make_the_same_bytes(family: str) -> None:
     here = QuantumModelTrainer(seed=7).train(family, feature_frame(2500)).to_bytes()
 
     there = subprocess.run(
-        [sys.executable, "-c", code, str(Path(__file__).parents[2]), family],
+        [REAL, "-c", code, str(Path(__file__).parents[2]), family],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from typing import Any
@@ -26,6 +25,7 @@ from clm.training.seal import seal, unseal
 from clm.training.trainer import QuantumModelTrainer
 from tests.support.candles import random_walk
 from tests.support.networks import NEURAL, needs_deep, network, past_frame, small
+from tests.support.quick import REAL
 
 pytestmark = [needs_deep, pytest.mark.timeout(240)]
 BY_FAMILY = NEURAL
@@ -196,7 +196,7 @@ def test_a_child_ends_with_its_parent_also_in_the_middle_of_a_training() -> None
         "params = {'nhits': small('nhits', max_steps=100_000, early_stop_patience=9999)}\n"
         "QuantumModelTrainer(params=params).train('nhits', past_frame())\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code])
+    parent = subprocess.Popen([REAL, "-c", code])
     deadline = time.monotonic() + 60
     children: list[psutil.Process] = []
     while not children and time.monotonic() < deadline:
@@ -267,7 +267,7 @@ def test_the_process_that_asks_never_loads_pytorch() -> None:
         "model.predict(past_frame()[[*model.feature_names]])\n"
         "print([name for name in ('torch', 'neuralforecast', 'sklearn') if name in sys.modules])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([REAL, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1] == "[]"
 
