@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     run_memory_limit_mb: Amount = Field(
         0, ge=0, description="a process of a run is ended when it uses more megabytes of memory; 0: no limit"
     )
+    worker_niceness: int = Field(
+        10, ge=0, le=19, description="how far a run's processes stand back for the service; 0: not at all"
+    )
     executor: str = Field(
         "local",
         description="who does a run over several series: local processes, a cluster (dask://host:8786), "

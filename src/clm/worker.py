@@ -31,32 +31,30 @@ from clm.settings import Settings
 from clm.telemetry import set_up_logging
 
 log = structlog.get_logger()
-_NICENESS = 10
 #: Of what a run says, the newest lines are kept.
 _KEPT_LINES = 200
 
 
 def main() -> int:
     """Do the run named on standard input; 0 when it completed."""
-    give_way()
     order = json.load(sys.stdin)
     settings = Settings(**order["settings"])
+    give_way(settings.worker_niceness)
     set_up_logging(**settings.logging(), beside_bars=True)
     with Application(settings) as application:
         return work(application, order["run_id"])
 
 
-def give_way() -> None:
+def give_way(niceness: int) -> None:
     """Training takes what the service and the live shadow leave over.
 
-    Not less than that: on a machine that is busy with other things a worker of niceness 19 was not even begun
-    after two minutes.
+    On a machine that is busy with other things a worker of niceness 19 was not even begun after two minutes.
     """
-    os.nice(_NICENESS)
+    os.nice(niceness)
     # A worker has a session of its own, and Linux may weigh sessions against one another instead of
     # processes: then only the session's niceness counts. Where there is no such file, the one above does.
     with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(f"{_NICENESS}\n")
+        Path("/proc/self/autogroup").write_text(f"{niceness}\n")
 
 
 def work(

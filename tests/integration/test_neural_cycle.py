@@ -28,7 +28,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         tmp_path_factory.mktemp("neural"), models=("lightgbm", "nhits"), training_params=params
     ) as (application, exchange):
         run = application.supervisor.submit(RunRequest(force=True, requested_by="test"))
-        assert wait_for_end(application, run.run_id, 180).state is RunState.COMPLETED
+        assert wait_for_end(application, run.run_id).state is RunState.COMPLETED
         shadow = application.live_shadow()
         for _ in range(3):
             exchange.clock.advance(timedelta(hours=1))

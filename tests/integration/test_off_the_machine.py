@@ -73,7 +73,7 @@ def test_one_replica_retrains_in_a_pool_of_processes_and_the_other_answers_with_
             )
             for folder in folders
         )  # fmt: skip
-        run = wait_for_end(one, one.supervisor.submit(RunRequest(force=True)).run_id, 250)
+        run = wait_for_end(one, one.supervisor.submit(RunRequest(force=True)).run_id)
         assert run.state is RunState.COMPLETED, run.error
 
         champion = two.registry.get_active("lightgbm")

@@ -19,6 +19,7 @@ from clm.core.runs import Run, RunRequest, RunState
 from clm.exchange.server import ExchangeServer
 from clm.jobs.guard import owner
 from clm.jobs.supervisor import RunSupervisor
+from clm.settings import Settings
 from tests.support.service import running_service, wait_for_end
 from tests.support.versions import candidate
 
@@ -60,14 +61,19 @@ def test_a_run_completes_in_a_child_and_leaves_its_report(service: Service) -> N
 
 
 def test_a_worker_gives_way_to_the_service_where_the_kernel_weighs_processes_and_where_it_weighs_sessions(
-    service: Service,
+    tmp_path: Path,
 ) -> None:
-    application, exchange = service
-    _slow(exchange)
+    default = Settings.model_fields["worker_niceness"].default
+    with running_service(tmp_path, worker_niceness=default) as (application, exchange):
+        _slow(exchange)
 
-    run = application.supervisor.submit(RunRequest(requested_by="rest"))
-    worker = psutil.Process(int(_once_running(application, run.run_id).owner.rpartition(":")[2]))
+        run = application.supervisor.submit(RunRequest(requested_by="rest"))
+        worker = psutil.Process(int(_once_running(application, run.run_id).owner.rpartition(":")[2]))
 
+        _assert_nice(worker)
+
+
+def _assert_nice(worker: psutil.Process) -> None:
     assert worker.nice() == psutil.Process().nice() + 10
     group = Path(f"/proc/{worker.pid}/autogroup")
     if group.exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ import uvicorn
 
 from clm.api.app import create_app
 from clm.bootstrap import Application
+from tests.support.waiting import LIMIT, eventually
 
 
 @contextmanager
@@ -20,14 +20,11 @@ def on_loopback(application: Application) -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="service", daemon=True)
     thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert thread.is_alive(), "the service did not start"
-        assert time.monotonic() < deadline, "the service did not start in time"
-        time.sleep(0.01)
+    eventually(lambda: server.started or not thread.is_alive(), "a service that answers", pause=0.01)
+    assert server.started, "the service did not start"
     try:
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(LIMIT)

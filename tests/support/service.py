@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from clm.jobs.supervisor import to_be_resumed
 from clm.settings import Settings
 from tests.support.databases import sqlite_in
 from tests.support.exchange import serving, simulated
+from tests.support.waiting import eventually
 
 
 def settings_for(exchange: ExchangeServer, folder: Path, **more: Any) -> Settings:
@@ -27,7 +27,7 @@ def settings_for(exchange: ExchangeServer, folder: Path, **more: Any) -> Setting
         "binance_url": exchange.url, "db_url": sqlite_in(folder), "model_dir": folder / "models",
         "data_dir": folder / "data", "training_lookback_days": 90, "features": "basic", "schedule": "off",
         "live_shadow": False, "shutdown_grace_seconds": 0, "keep_versions": 0,
-        "training_params": {"xgboost": few, "lightgbm": few}, "log_level": "error",
+        "training_params": {"xgboost": few, "lightgbm": few}, "log_level": "error", "worker_niceness": 0,
     }  # fmt: skip
     return Settings.load(**{**given, **more})
 
@@ -40,15 +40,14 @@ def running_service(folder: Path, **more: Any) -> Iterator[tuple[Application, Ex
             yield application, exchange
 
 
-def wait_for_end(application: Application, run_id: str, seconds: float = 60) -> Run:
+def wait_for_end(application: Application, run_id: str) -> Run:
     """The run once it is over."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+
+    def ended() -> Run | None:
         run = application.runs.get(run_id)
-        if run.state.over and not to_be_resumed(run):
-            return run
-        time.sleep(0.05)
-    raise AssertionError(f"run {run_id} is still {run.state} after {seconds} s: {run.progress}")
+        return run if run.state.over and not to_be_resumed(run) else None
+
+    return eventually(ended, lambda: f"the end of {application.runs.get(run_id)}")
 
 
 def caller(

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import httpx
 
 from benchmarks.asking import free_port
 from clm.exchange.server import ExchangeServer
+from tests.support.waiting import LIMIT, eventually
 
 FEW = json.dumps({m: {"num_trees": 5, "min_data_in_leaf": 100} for m in ("xgboost", "lightgbm")})
 CLM = (sys.executable, "-c", "from clm.cli import main; main()")
@@ -33,7 +33,7 @@ class Shell:
     def __call__(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*CLM, *arguments], cwd=self.folder, env={**os.environ, **self.environment, **more},
-            capture_output=True, text=True, timeout=100,
+            capture_output=True, text=True, timeout=LIMIT,
         )  # fmt: skip
 
     def json(self, *arguments: str, **more: str) -> Any:
@@ -55,6 +55,8 @@ def shell_in(folder: Path, exchange: ExchangeServer) -> Shell:
         {
             "CLM_BINANCE_URL": exchange.url, "CLM_TRAINING_LOOKBACK_DAYS": "90", "CLM_FEATURES": "basic",
             "CLM_TRAINING_PARAMS": FEW, "CLM_LOG_LEVEL": "error", "COLUMNS": "160",
+            # A worker that stands back may not be begun while another test is busy.
+            "CLM_WORKER_NICENESS": "0",
         },
     )  # fmt: skip
 
@@ -86,10 +88,13 @@ def serving_clm(shell: Shell, log: Path, **more: str) -> Iterator[tuple[subproce
 
 
 def until_it_answers(base: str) -> None:
-    for _ in range(400):
+    """Returns once a service at that address does."""
+
+    def answers() -> bool:
         try:
-            httpx.get(f"{base}/health/live")
-            return
+            httpx.get(f"{base}/health/live", timeout=LIMIT)
         except httpx.TransportError:
-            time.sleep(0.05)
-    raise AssertionError(f"{base} does not answer")
+            return False
+        return True
+
+    eventually(answers, f"an answer of {base}")
