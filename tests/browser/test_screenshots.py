@@ -56,7 +56,6 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield url
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_overview_is_pictured(chromium: Browser, lived_in: str, scheme: str, tmp_path: Path) -> None:
     folder = IMAGES if os.environ.get("CLM_TEST_SCREENSHOTS") else tmp_path

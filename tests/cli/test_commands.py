@@ -210,7 +210,6 @@ def test_a_second_run_promotion_and_rollback_by_hand(tmp_path: Path) -> None:
     assert (nothing.returncode, "replaced no version" in nothing.stderr) == (1, True)
 
 
-@pytest.mark.timeout(300)
 def test_an_experiment_from_start_to_stop(tmp_path: Path) -> None:
     with serving(simulated()) as exchange:
         shell = shell_in(tmp_path, exchange)

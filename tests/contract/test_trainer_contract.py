@@ -19,7 +19,7 @@ from tests.support.networks import NEURAL, needs_deep, network, past_frame, smal
 
 FAMILIES = (
     "xgboost", "lightgbm", "sklearn_ridge",
-    *(pytest.param(name, marks=needs_deep) for name in NEURAL),
+    *(pytest.param(name, marks=[needs_deep, pytest.mark.rehearse]) for name in NEURAL),
 )  # fmt: skip
 
 

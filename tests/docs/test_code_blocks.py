@@ -31,6 +31,7 @@ from tests.support.exchange import serving, simulated
 from tests.support.service import settings_for
 from tests.support.shell import CLM, Shell, serving_clm, shell_in
 
+pytestmark = pytest.mark.rehearse
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "examples" / "README.md", *(ROOT / "docs").rglob("*.md")])
 SHELL = ("console", "sh")

@@ -70,7 +70,7 @@ def test_regimes_part_the_hours_in_three_by_known_volatility() -> None:
     assert regimes["low_volatility"]["rmse"] < regimes["high_volatility"]["rmse"]
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 def test_the_p_value_is_uniform_when_neither_model_is_better() -> None:
     """Two equally noisy forecasts of clustered returns: about 5 % of p-values lie below 5 %."""
     rng = np.random.default_rng(0)

@@ -21,7 +21,6 @@ from tests.support.versions import BTC
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("moment", ["candles", "evaluation fit", "refit", "decision"])
 def test_a_database_restarted_in_the_middle_of_a_run_costs_an_attempt_at_most(
     moment: str, tmp_path: Path
@@ -43,7 +42,6 @@ def test_a_database_restarted_in_the_middle_of_a_run_costs_an_attempt_at_most(
         assert broken_promises(application) == []
 
 
-@pytest.mark.timeout(120)
 def test_a_service_answers_503_while_its_database_is_down_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
     with own_server() as server, stage(tmp_path, server.url) as on:
         service = serve(on)
@@ -88,7 +86,6 @@ with SQLModelRegistry(url, Path(models), series=BTC) as registry:
 """
 
 
-@pytest.mark.timeout(180)
 def test_eight_processes_on_one_sqlite_file_never_hear_that_it_is_locked(tmp_path: Path) -> None:
     url, models = f"sqlite:///{tmp_path}/clm.db", tmp_path / "models"
     children = [

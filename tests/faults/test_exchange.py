@@ -35,7 +35,6 @@ def _retrain(application: Application) -> RunState:
     return ended(application, submitted.run_id).state
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fault_in_the_middle_of_a_run_is_overcome_or_told_and_leaves_no_trace(
     kind: str, tmp_path: Path
@@ -57,7 +56,6 @@ def test_a_fault_in_the_middle_of_a_run_is_overcome_or_told_and_leaves_no_trace(
         _same_candles(on, application)
 
 
-@pytest.mark.timeout(300)
 def test_a_week_of_mixed_chaos_loses_no_candle_and_breaks_no_promise(tmp_path: Path) -> None:
     """168 hours, every tenth answer spoilt, a retraining slot a day: the real schedule, stepped by hand."""
     more = {
@@ -93,7 +91,6 @@ def test_a_week_of_mixed_chaos_loses_no_candle_and_breaks_no_promise(tmp_path: P
         _same_candles(on, application)
 
 
-@pytest.mark.timeout(120)
 def test_clocks_that_jump_forth_and_back_make_nobody_forecast_twice_or_from_the_future(
     tmp_path: Path,
 ) -> None:

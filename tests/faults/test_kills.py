@@ -22,7 +22,6 @@ from tests.support.postgres import fresh_database
 KILLS = {"sqlite": 12, "postgresql": 8}
 
 
-@pytest.mark.timeout(300)
 def test_workers_killed_at_steps_commits_and_file_operations_leave_everything_sound(
     database: str, tmp_path: Path
 ) -> None:
@@ -59,7 +58,6 @@ def test_a_run_passes_enough_points_for_the_rehearsal_to_mean_something(tmp_path
         assert broken_promises(application) == []
 
 
-@pytest.mark.timeout(300)
 def test_a_service_killed_again_and_again_goes_on_where_it_was(tmp_path: Path) -> None:
     """Six lives of a service, each ended at a random moment, while 7,200 seconds pass in one."""
     dice = random.Random(2)
@@ -93,7 +91,6 @@ def test_a_service_killed_again_and_again_goes_on_where_it_was(tmp_path: Path) -
             assert gaps == [], f"hours before these that {version.version} did not forecast"
 
 
-@pytest.mark.timeout(300)
 def test_two_services_on_one_postgresql_do_every_slot_once(tmp_path: Path) -> None:
     more = {
         "schedule": replicas.SCHEDULE, "live_shadow": True, "retrain_interval_days": 0.9,

@@ -64,7 +64,6 @@ def _after_a_failure(application: Application, said: tuple[str, ...]) -> None:
     assert broken_promises(application) == []
 
 
-@pytest.mark.timeout(180)
 class TestAFullDisk:
     def test_of_the_models_fails_the_run_in_words_and_keeps_the_champions(
         self, tmp_path: Path, small_disk: Path
@@ -119,7 +118,6 @@ class TestAFullDisk:
                 assert broken_promises(application) == []
 
 
-@pytest.mark.timeout(120)
 def test_a_model_folder_that_turned_read_only_fails_the_run_and_the_champions_go_on_answering(
     tmp_path: Path, small_disk: Path
 ) -> None:

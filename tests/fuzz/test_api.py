@@ -14,7 +14,7 @@ from benchmarks.fuzz import Examined, examined
 from clm.core.access import Role
 from tests.support.fuzzing import SCALE
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.rehearse
 
 FEW = Plan(examples=SCALE, rounds=0, edges=False)
 CHAINS = Plan(examples=1, rounds=SCALE, chains=6, steps=15, edges=False)

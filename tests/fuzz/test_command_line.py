@@ -73,7 +73,7 @@ def run(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
     return (0 if code is None else int(code)), text
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 @examples(250)
 @given(words=st.lists(WORDS, max_size=5), command=st.sampled_from(COMMANDS))
 @example(command="explain-decision", words=["99999999999999999999999999"])

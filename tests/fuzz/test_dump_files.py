@@ -76,7 +76,7 @@ def test_a_zip_that_was_struck(content: bytes) -> None:
     take_in("BTCUSDT-1h-2024-01-01.zip", content)
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 @examples(400)
 @given(content=struck(parquet()) | st.binary(max_size=100))
 def test_a_parquet_file_that_was_struck(content: bytes) -> None:

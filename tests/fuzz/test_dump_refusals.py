@@ -149,7 +149,7 @@ def test_a_parquet_file_that_holds_no_candles(make: Callable[[], bytes]) -> None
     assert take_in("BTCUSDT-1h.parquet", make()) == "refused"
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 @pytest.mark.parametrize(
     ("name", "make"),
     [

@@ -162,7 +162,7 @@ HEADERS = st.lists(
 )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 @examples(150)
 @given(
     status=st.sampled_from([200, 200, 200, 204, 302, 400, 403, 418, 429, 500, 599]),
@@ -186,7 +186,7 @@ def test_a_client_gives_a_sound_frame_or_an_error_of_ours(
         client.close()
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 @examples(80)
 @given(clock=st.one_of(ENCODED, SCALARS.map(lambda told: json.dumps({"serverTime": told}).encode())))
 def test_an_exchanges_time_is_a_time_or_an_error_of_ours(liar: Liar, clock: bytes) -> None:

@@ -49,7 +49,7 @@ def outcomes(folder: Path, family: str, cases: Iterable[tuple[str, bytes]]) -> d
     return {case["name"]: case["outcome"] for case in said}
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_file_struck_at_random_is_refused_or_still_a_sound_model(family: str, tmp_path: Path) -> None:
     found = outcomes(tmp_path, family, damaged(family, STRIKES, SEED))
@@ -60,7 +60,7 @@ def test_a_file_struck_at_random_is_refused_or_still_a_sound_model(family: str, 
     assert sum(said == "corrupt" for said in found.values()) > STRIKES / 2
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_well_formed_file_that_lies_is_refused(family: str, tmp_path: Path) -> None:
     cases = dict(crafted(family))
@@ -71,7 +71,7 @@ def test_a_well_formed_file_that_lies_is_refused(family: str, tmp_path: Path) ->
     assert len(found) > 25
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 @pytest.mark.parametrize("family", SEALED)
 def test_metadata_that_do_not_fit_the_trees_are_refused(family: str, tmp_path: Path) -> None:
     cases = ((name, with_metadata(family, lie)) for name, lie in lying_metadata().items())

@@ -127,7 +127,6 @@ def _five(folder: Path) -> tuple[ExchangeServer, Settings]:
     return exchange, settings_for(exchange, folder, symbols=FIVE, processes=2)
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("victim", ["the worker", "one of its processes"])
 def test_killed_half_way_nothing_is_trained_twice_and_all_is_done_in_the_end(
     victim: str, tmp_path: Path
@@ -193,7 +192,7 @@ def _cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.
         yield f"dask://127.0.0.1:{port}", begun
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.rehearse
 def test_on_a_cluster_a_worker_that_is_killed_half_way_is_followed_by_another(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     exchange, settings = _five(tmp_path)
@@ -216,7 +215,7 @@ def test_on_a_cluster_a_worker_that_is_killed_half_way_is_followed_by_another(tm
             assert broken_promises(application) == []
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.rehearse
 def test_on_a_cluster_a_series_that_takes_too_long_fails_alone_and_its_worker_goes_on(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     exchange, settings = _five(tmp_path)
@@ -233,6 +232,7 @@ def test_on_a_cluster_a_series_that_takes_too_long_fails_alone_and_its_worker_go
             assert not _versions(application)
 
 
+@pytest.mark.rehearse
 def test_a_cluster_that_does_not_answer_fails_the_run_with_that_reason(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     with running_service(tmp_path, executor=f"dask://127.0.0.1:{free_port()}", **TWO) as (application, _):

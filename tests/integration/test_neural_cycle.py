@@ -14,7 +14,7 @@ from clm.rebuild import rebuild
 from tests.support.networks import needs_deep, small
 from tests.support.service import running_service, wait_for_end
 
-pytestmark = [needs_deep, pytest.mark.timeout(240)]
+pytestmark = [needs_deep, pytest.mark.rehearse]
 
 Service = tuple[Application, ExchangeServer]
 

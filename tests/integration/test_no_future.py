@@ -147,8 +147,7 @@ def _forecastable(r2: np.ndarray) -> bool:
     return bool((r2.mean(axis=0) > 2 * error).any())
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.rehearse
 def test_a_random_walk_cannot_be_forecast_but_a_planted_hint_can() -> None:
     """Over 20 seeds the holdout R² centres at or below zero; with a hint the very same check goes off."""
     ours = QuantumFeatureEngineer(use_advanced=False)

@@ -52,8 +52,7 @@ def _clm(settings: Settings, folder: Path, *arguments: str) -> subprocess.Comple
     )  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.rehearse
 def test_one_replica_retrains_in_a_pool_of_processes_and_the_other_answers_with_its_model(
     s3: S3, database: str, tmp_path: Path
 ) -> None:

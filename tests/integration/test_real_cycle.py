@@ -79,7 +79,7 @@ def test_weeks_later_the_champions_are_challenged_and_only_what_is_new_is_fetche
             assert sorted(labels) == ["evidence"] * 3 + ["first"] + ["superseded"] * 2
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 def test_three_coins_in_one_run(exchange: ExchangeServer, tmp_path: Path) -> None:
     symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
     with Application(_settings(exchange, tmp_path, symbols=symbols)) as application:
@@ -92,7 +92,7 @@ def test_three_coins_in_one_run(exchange: ExchangeServer, tmp_path: Path) -> Non
         assert application.registry.verify() == []
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 def test_bitcoins_five_minutes(tmp_path: Path) -> None:
     market = read_market(REAL / "candles" / "BTCUSDT-5m.parquet")
     with ExchangeServer(market, ExchangeClock(datetime(2024, 6, 25, tzinfo=UTC), speed=0)) as exchange:

@@ -261,7 +261,7 @@ def _log_e(gain: np.ndarray, bound: np.ndarray) -> np.ndarray:
     return np.logaddexp.reduce(wealth, axis=2) - np.log(len(STAKES))
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 def test_under_the_null_wealth_is_a_martingale_and_crosses_no_oftener_than_alpha() -> None:
     paths = _log_e(*_paths(2000, 1500, 0.0))
 

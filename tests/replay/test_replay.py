@@ -230,8 +230,7 @@ def test_of_several_model_types_the_ensemble_is_scored_too_over_the_same_hours(t
     assert table_row(scores["ensemble"])[2] == "ensemble"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.rehearse
 def test_every_decision_of_months_recomputes_bit_for_bit(tmp_path: Path) -> None:
     task = _task(tmp_path, weeks=9, series=(BTC, ETH))
     walk(task)

@@ -472,6 +472,7 @@ def test_a_crash_at_any_step_leads_to_the_same_end_once(method: str, tmp_path: P
         assert ended(tmp_path / f"at{at}", at) == whole
 
 
+@pytest.mark.rehearse
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_two_replicas_at_once_bet_and_end_once(database: str, tmp_path: Path) -> None:
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Waiting for what must happen: until it has, however slow the machine; never longer than one limit for all."""
+"""Waiting for what must happen: until it has, however slow the machine; one limit for all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIMIT = 600.0
 
 
 def eventually(found: Callable[[], T | None], what: object = "what had to be", pause: float = 0.02) -> T:
-    """What `found` answers first that is true; asked every `pause` seconds. Fails after LIMIT, telling `what`.
+    """The first true answer of `found`, asked every `pause` seconds. Fails after LIMIT, telling `what`.
 
     what: a sentence, or something that is called for one.
     """

@@ -27,7 +27,7 @@ from tests.support.candles import random_walk
 from tests.support.networks import NEURAL, needs_deep, network, past_frame, small
 from tests.support.quick import REAL
 
-pytestmark = [needs_deep, pytest.mark.timeout(240)]
+pytestmark = [needs_deep, pytest.mark.rehearse]
 BY_FAMILY = NEURAL
 _PAST = dict.fromkeys(("return_1", "shock", "taker_share"), 16)
 

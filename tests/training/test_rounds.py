@@ -66,7 +66,7 @@ def test_counting_takes_a_millionth_of_a_second() -> None:
 
 
 @needs_deep
-@pytest.mark.timeout(240)
+@pytest.mark.rehearse
 def test_a_network_tells_of_its_steps_from_its_own_process() -> None:
     heard = list[Part]()
     more = {"max_steps": 2500, "val_check_steps": 2500}
