@@ -1,27 +1,47 @@
-# Every target does its own set-up in .venv; a fresh machine needs Python >= 3.11 and make.
+# Every target does its own set-up in .venv, and installs no more than it needs; a fresh machine needs
+# Python >= 3.11 and make. Where uv is installed it does the downloading, else pip.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
-DEEP   := $(VENV)/.installed-deep
+# What is there: the product; what tests need; a browser's driver and the linters' needs; the documentation's
+# tools; PyTorch, for the networks.
+CORE    := $(VENV)/.installed
+DEV     := $(VENV)/.installed-dev
+BROWSER := $(VENV)/.installed-browser
+DOCS    := $(VENV)/.installed-docs
+DEEP    := $(VENV)/.installed-deep
+
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+ifneq ($(shell command -v uv 2>/dev/null),)
+INSTALL := uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
+else
+INSTALL := $(PIP)
+endif
 
 # Two threads are slower than one here (OpenMP spin barriers); parallelism is processes.
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
+# Where nothing may be kept, each of hundreds of processes compiles all of CLM again.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Processes that test side by side. Beyond eight, each with a PostgreSQL of its own, memory is what is short.
+PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs screenshots test browser faults check audit serve bench bench-crash bench-dashboards bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
+.PHONY: help demo docs screenshots test rehearse browser chromium faults check coverage audit serve bench bench-crash bench-dashboards bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
   bench-replicas bench-service bench-serving bench-swaps bench-training-peers bench-triggers clean
 
 help:
 	@echo "make demo    the seven steps on a simulated exchange"
 	@echo "make serve   the service on http://127.0.0.1:8000"
-	@echo "make test    the tests"
+	@echo "make test    the tests, in minutes; nothing of 1 GB, no browser"
+	@echo "make rehearse   what takes longer: networks, fuzzing, replicas, a cluster, the documentation, replays"
 	@echo "make browser the dashboard in a real Chromium"
 	@echo "make faults  rehearsals: kills, full disks, a database that restarts, a lying exchange"
 	@echo "make docs    the documentation as a site, in site/; a dead link fails"
 	@echo "make screenshots   the pictures of the dashboard in docs/images"
 	@echo "make check   format, lint, types, import rules"
+	@echo "make coverage   branches of the code that tests, rehearsals and faults go through, child processes too"
 	@echo "make audit   known vulnerabilities of what constraints.txt pins"
 	@echo "make bench   the benchmarks, each against a peer"
 	@echo "make bench-promotion   how often a promotion is luck, and how soon a better model is found"
@@ -39,45 +59,75 @@ help:
 	@echo "make bench-swaps       promotions to and fro under load: no answer fails, none mixes versions"
 	@echo "make bench-triggers    false alarms of the drift triggers, and how soon a break is noticed"
 
-# The tests train the neural models too; who only runs the demo or the service need not wait for PyTorch.
-$(DEEP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep]'
-	@touch $@
-
-$(STAMP): pyproject.toml constraints.txt
+$(CORE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,postgres]'
+	$(INSTALL) -e .
 	@touch $@
 
-demo: $(STAMP)
+$(DEV): $(CORE)
+	$(INSTALL) -e '.[dev,postgres]'
+	@touch $@
+
+$(BROWSER): $(DEV)
+	$(INSTALL) -e '.[browser]'
+	@touch $@
+
+$(DOCS): $(CORE)
+	$(INSTALL) -e '.[docs]'
+	@touch $@
+
+# By pip, always: it is pip that a machine tells where a PyTorch without CUDA is to be had.
+$(DEEP): $(DEV)
+	$(PIP) -e '.[deep]'
+	@touch $@
+
+demo: $(CORE)
 	$(BIN)/clm demo --yes
 
-serve: $(STAMP)
+serve: $(CORE)
 	$(BIN)/clm serve
 
-test: $(DEEP)
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not faults" --ignore tests/browser
+test: $(DEV)
+	$(PYTEST) --dist loadfile -m "not rehearse and not faults" --ignore tests/browser
+
+rehearse: $(DEEP) $(DOCS)
+	$(PYTEST) --dist loadfile -m rehearse --ignore tests/browser
 
 # Apart: Playwright's tests and asyncio's cannot share a process.
-browser: $(STAMP)
+browser: $(BROWSER) chromium
 	$(BIN)/pytest -q tests/browser
 
+# Installed where that can be done without asking; elsewhere the tests say what is missing, and skip.
+chromium:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
+	fi || echo "Chromium could not be installed; going on without"
+
 # Material speaks up about a successor of MkDocs with every build.
-docs: $(STAMP)
+docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-screenshots: $(STAMP)
+screenshots: $(BROWSER) chromium
 	CLM_TEST_SCREENSHOTS=1 $(BIN)/pytest -q tests/browser/test_screenshots.py
 
-faults: $(STAMP)
-	$(BIN)/pytest -q -n 2 --dist load -m faults tests/faults
+faults: $(DEV)
+	$(PYTEST) --dist load -m faults tests/faults
 
-check: $(STAMP)
+check: $(BROWSER)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Child processes are measured too; the nursery's forks among them.
+coverage: $(DEEP) $(DOCS)
+	rm -f .coverage .coverage.*
+	-$(BIN)/coverage run -m pytest -q -n logical --dist loadfile --ignore tests/browser --ignore tests/faults
+	-$(BIN)/coverage run -m pytest -q -n logical --dist load -m faults tests/faults
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --sort=miss
 
 # The auditor lives apart from what it audits. Strict: a service that does not answer is no clean bill.
 audit:
@@ -85,50 +135,50 @@ audit:
 	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'
 	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
-bench: $(STAMP)
+bench: $(DEV)
 	$(BIN)/python -m benchmarks
 
-bench-serving: $(STAMP)
+bench-serving: $(DEV)
 	$(BIN)/python -m benchmarks.serving
 
-bench-peers: $(STAMP)
+bench-peers: $(DEV)
 	$(BIN)/python -m benchmarks.serving --peers
 
-bench-swaps: $(STAMP)
+bench-swaps: $(DEV)
 	$(BIN)/python -m benchmarks.swaps
 
-bench-triggers: $(STAMP)
+bench-triggers: $(DEV)
 	$(BIN)/python -m benchmarks.triggers
 
-bench-crash: $(STAMP)
+bench-crash: $(DEV)
 	$(BIN)/python -m benchmarks.crash
 
-bench-dashboards: $(STAMP)
+bench-dashboards: $(DEV)
 	$(BIN)/python -m benchmarks.dashboards
 
-bench-fanout: $(STAMP)
+bench-fanout: $(DEV)
 	$(BIN)/python -m benchmarks.fanout
 
-bench-fetch: $(STAMP)
+bench-fetch: $(DEV)
 	$(BIN)/python -m benchmarks.fetching
 	$(BIN)/python -m benchmarks.fetching --sustained
 
-bench-fuzz: $(STAMP)
+bench-fuzz: $(DEV)
 	$(BIN)/python -m benchmarks.fuzz
 
-bench-growth: $(STAMP)
+bench-growth: $(DEV)
 	$(BIN)/python -m benchmarks.growth
 
-bench-training-peers: $(STAMP)
+bench-training-peers: $(DEV)
 	$(BIN)/python -m benchmarks.training_peers
 
-bench-replicas: $(STAMP)
+bench-replicas: $(DEV)
 	$(BIN)/python -m benchmarks.replicas
 
-bench-service: $(STAMP)
+bench-service: $(DEV)
 	$(BIN)/python -m benchmarks.service
 
-bench-promotion: $(STAMP)
+bench-promotion: $(DEV)
 	$(BIN)/python -m benchmarks.promotion
 
 clean:

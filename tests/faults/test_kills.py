@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
-
 from benchmarks import crash, replicas
 from benchmarks.asking import until
 from benchmarks.rehearsal import broken_promises, ended, points, serve, stage
