@@ -1,4 +1,4 @@
-"""No promise is lost on the way: every test there once was runs somewhere, or a list names its heir and why."""
+"""No promise is lost on the way: every test there once was runs somewhere, or has an heir and a reason."""
 
 from __future__ import annotations
 
