@@ -153,7 +153,7 @@ def test_no_secret_is_in_logs_answers_rows_or_command_lines(
             "CLM_DB_URL": re.sub(r"://(\w+)@", rf"://\1:{PASSWORD}@", url),
             "CLM_API_KEY": KEY, "CLM_LOG_LEVEL": "debug", "CLM_LIVE_SHADOW": "true",
         }  # fmt: skip
-        with serving_clm(shell, tmp_path / "log") as (process, base):
+        with serving_clm(shell.anew(), tmp_path / "log") as (process, base):
             exchange.exchange.latency = 0.3
             with httpx.Client(base_url=base, headers={"X-API-Key": KEY}) as client:
                 run_id = client.post("/api/clm/retrain", json={"force": True}).json()["run_id"]

@@ -43,7 +43,7 @@ def shell(tmp_path: Path, exchange: ExchangeServer) -> Shell:
 def trained(tmp_path_factory: pytest.TempPathFactory, exchange: ExchangeServer) -> Shell:
     """A folder with one completed run."""
     shell = shell_in(tmp_path_factory.mktemp("cli"), exchange)
-    done = shell("retrain")
+    done = shell.anew()("retrain")
     assert done.returncode == 0, done.stderr
     return shell
 
@@ -345,7 +345,7 @@ def test_the_exchange_and_the_service_as_two_commands(tmp_path: Path) -> None:
         "CLM_PORT": str(free_port()),
         "CLM_TRAINING_LOOKBACK_DAYS": "90",
     }
-    service = shell.start("serve")
+    service = shell.anew().start("serve")
     base = line_of(service, "CLM on").split()[2].removesuffix("/docs")
     until_it_answers(base)
 

@@ -134,7 +134,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
                 exchange.clock.advance(timedelta(days=8))
                 application.live_shadow().tick()
             newest = application.registry.for_series(application.series[0]).get_model_history("lightgbm")
-        shell = shell_in(folder, exchange)
+        shell = shell_in(folder, exchange).anew()
         shell.environment |= {
             "CLM_SCHEDULE": "off", "CLM_LIVE_SHADOW": "false", "CLM_LOG_LEVEL": "info",
             "CLM_PROMOTION_POLICY": "newest", "CLM_RATE_LIMIT_PER_MINUTE": "0",

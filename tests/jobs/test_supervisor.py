@@ -20,6 +20,7 @@ from clm.exchange.server import ExchangeServer
 from clm.jobs.guard import owner
 from clm.jobs.supervisor import RunSupervisor
 from clm.settings import Settings
+from tests.support.quick import REAL
 from tests.support.service import running_service, wait_for_end
 from tests.support.versions import candidate
 
@@ -42,6 +43,12 @@ def _once_running(application: Application, run_id: str) -> Run:
     raise AssertionError(f"{run_id} never ran: {run}")
 
 
+def _of_fresh_interpreters(application: Application) -> RunSupervisor:
+    """Its workers are no forks: as a service's are."""
+    settings = application.settings.for_children()
+    return RunSupervisor(application.runs, settings, worker=(REAL, "-m", "clm.worker"))
+
+
 def _slow(exchange: ExchangeServer) -> None:
     """Every answer of the exchange takes its time, so that a run lasts as long as a test needs."""
     exchange.exchange.latency = 0.5
@@ -49,8 +56,9 @@ def _slow(exchange: ExchangeServer) -> None:
 
 def test_a_run_completes_in_a_child_and_leaves_its_report(service: Service) -> None:
     application, _ = service
+    supervisor = _of_fresh_interpreters(application)
 
-    run = application.supervisor.submit(RunRequest(requested_by="rest"))
+    run = supervisor.submit(RunRequest(requested_by="rest"))
     ended = wait_for_end(application, run.run_id)
 
     assert (ended.state, ended.error) == (RunState.COMPLETED, None)
@@ -256,11 +264,12 @@ def test_a_worker_that_ends_without_a_word_or_cannot_start_is_told_apart(service
 def test_no_secret_stands_on_the_workers_command_line(service: Service) -> None:
     application, exchange = service
     _slow(exchange)
-    run = application.supervisor.submit(RunRequest())
+    supervisor = _of_fresh_interpreters(application)
+    run = supervisor.submit(RunRequest())
 
     pid = int(_once_running(application, run.run_id).owner.rpartition(":")[2])
     line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    application.supervisor.cancel(run.run_id, "seen enough")
+    supervisor.cancel(run.run_id, "seen enough")
 
     assert line[1:3] == [b"-m", b"clm.worker"]
     assert line[3:] == [b""]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class Shell:
         done = self(*arguments, "--json", **more)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+    def anew(self) -> Shell:
+        """The same, each of its processes a fresh interpreter: where it matters how one begins."""
+        return replace(self, environment={**self.environment, "CLM_TEST_REAL_PYTHON": "1"})
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
