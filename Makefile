@@ -28,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs screenshots test rehearse browser chromium faults check coverage audit serve bench bench-crash bench-dashboards bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
+.PHONY: help demo docs screenshots test rehearse browser chromium faults mutants check coverage audit serve bench bench-crash bench-dashboards bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
   bench-replicas bench-service bench-serving bench-swaps bench-training-peers bench-triggers clean
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo "make rehearse   what takes longer: networks, fuzzing, replicas, a cluster, the documentation, replays"
 	@echo "make browser the dashboard in a real Chromium"
 	@echo "make faults  rehearsals: kills, full disks, a database that restarts, a lying exchange"
+	@echo "make mutants forty ways to break the product, each of which a test must notice"
 	@echo "make docs    the documentation as a site, in site/; a dead link fails"
 	@echo "make screenshots   the pictures of the dashboard in docs/images"
 	@echo "make check   format, lint, types, import rules"
@@ -114,6 +115,9 @@ screenshots: $(BROWSER) chromium
 
 faults: $(DEV)
 	$(PYTEST) --dist load -m faults tests/faults
+
+mutants: $(DEV)
+	$(BIN)/python -m tests.mutants
 
 check: $(BROWSER)
 	$(BIN)/ruff format --check .

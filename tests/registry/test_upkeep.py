@@ -245,6 +245,22 @@ class TestMending:
         assert [a.kind for a in alerts] == ["champion_unfit"]
         assert _errors(registry) == []
 
+    def test_a_version_that_was_rolled_back_does_not_come_back_though_no_other_is_left(
+        self, registry: SQLModelRegistry, tmp_path: Path
+    ) -> None:
+        good = registry.promote(RIDGE, registry.save_model(candidate()).version, at=T0)
+        bad = registry.promote(RIDGE, registry.save_model(candidate(1)).version, at=T0 + timedelta(days=1))
+        registry.rollback(RIDGE, at=T0 + timedelta(days=2))
+        last = registry.promote(RIDGE, registry.save_model(candidate(3)).version, at=T0 + timedelta(days=3))
+        for lost in (good, last):
+            _file(tmp_path, lost).write_bytes(b"scribbled over")
+
+        mend(registry, FEATURES, NOW, lambda alert: None)
+
+        assert registry.get_active(RIDGE) is None
+        assert registry.get_decisions(RIDGE)[0].label == "retire"
+        registry.load_model(registry.get_version(RIDGE, bad.version))
+
     def test_sets_old_files_without_a_version_aside_and_leaves_fresh_ones_to_their_writer(
         self, registry: SQLModelRegistry, tmp_path: Path
     ) -> None:

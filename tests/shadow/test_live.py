@@ -297,6 +297,8 @@ class TestParity:
         revised = stage.candles.copy()
         revised.iloc[620, revised.columns.get_loc("volume")] *= 2
         stage.client._candles = revised
+        # And so is every feature that looks back on it.
+        stage.features._hint.iloc[620:] += 0.5
 
         assert stage.play(1) == []
         assert stage.registry.challengers(RIDGE)[0].version == challenger.version

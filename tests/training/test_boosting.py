@@ -12,7 +12,7 @@ import pytest
 from clm.core.domain import SCALE, TARGET
 from clm.core.errors import ArtifactCorrupt, BadInput, InsufficientData, SchemaMismatch, TrainingFailed
 from clm.core.plugins import model_family
-from clm.training.boosting import LightGBMFamily
+from clm.training.boosting import LightGBMFamily, XGBoostFamily
 from clm.training.trainer import QuantumModelTrainer
 from tests.support.frames import feature_frame
 from tests.support.quick import REAL
@@ -137,6 +137,21 @@ class TestParameters:
     ) -> None:
         with pytest.raises(BadInput, match=said):
             QuantumModelTrainer().train(family, feature_frame(500), params)
+
+    @pytest.mark.parametrize(
+        ("name", "most"),
+        [
+            ("num_trees", 5000), ("max_depth", 16), ("num_leaves", 4096), ("learning_rate", 1.0),
+            ("max_bin", 1024), ("num_threads", 256),
+        ],
+    )  # fmt: skip
+    def test_may_be_its_upper_bound_and_nothing_above(self, family: str, name: str, most: float) -> None:
+        trees = model_family(family)
+
+        assert isinstance(trees, XGBoostFamily | LightGBMFamily)
+        assert most in trees.table.resolve({name: most}).values()
+        with pytest.raises(BadInput, match=f"from .* to {most:g}"):
+            QuantumModelTrainer().train(family, feature_frame(500), {name: most + 1})
 
     def test_a_calls_parameters_win_over_the_trainers_over_the_presets(self, family: str) -> None:
         trainer = QuantumModelTrainer(params={family: {"preset": "fast", "max_depth": 4, "num_trees": 7}})
