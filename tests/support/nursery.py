@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 import types
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,17 +51,21 @@ def main() -> None:
 
 def _import_all() -> None:
     """What a worker, a service or a command needs; nothing of it does anything yet."""
-    import lightgbm  # noqa: F401
-    import talib  # noqa: F401
-    import uvicorn  # noqa: F401
-    import xgboost  # noqa: F401
-
-    import clm.api.app
-    import clm.cli.app
-    import clm.dashboard.mount
-    import clm.live
-    import clm.rebuild
-    import clm.worker  # noqa: F401
+    before = list(warnings.filters)
+    warnings.simplefilter("ignore")
+    for name in (
+        "alembic.command", "binance.client", "lightgbm", "nicegui.ui_run_with", "psycopg", "pyarrow.dataset",
+        "rich.progress", "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite", "sqlite3", "talib",
+        "uvicorn.lifespan.on", "uvicorn.loops.auto", "uvicorn.protocols.http.auto",
+        "uvicorn.protocols.websockets.auto", "xgboost", "clm.api.app", "clm.cli.app", "clm.dashboard.mount",
+        "clm.exchange.server", "clm.exchange.simulate", "clm.live", "clm.market.vendor", "clm.rebuild",
+        "clm.registry.backup", "clm.registry.restore", "clm.registry.verify", "clm.training.boosting",
+        "clm.training.lightgbm_file", "clm.training.xgboost_file", "clm.worker",
+    ):  # fmt: skip
+        # What is not installed (psycopg is an extra) is not needed either.
+        with suppress(ModuleNotFoundError):
+            __import__(name)
+    warnings.filters[:] = before  # type: ignore[index]
 
 
 class Nursery:
