@@ -16,7 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Iterable
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -104,7 +104,9 @@ class Costs:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        #: Of this process, and of those that ran tests for it.
         self._rows: list[tuple[str, Cost]] = []
+        self._others: list[tuple[str, Cost]] = []
         self._begun, self._machine = time.monotonic(), _machine()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -116,10 +118,11 @@ class Costs:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        whole = spent()
-        rest = Cost(whole.own, whole.children, whole.servers, time.monotonic() - self._begun)
-        for _, cost in self._rows:
-            rest -= cost
+        whole = replace(spent(), clock=time.monotonic() - self._begun)
+        if self._others:
+            # Those that ran tests are its children, and tell of themselves.
+            whole = replace(whole, children=0.0)
+        rest = whole - sum((cost for _, cost in self._rows), Cost())
         self._rows.append(("(besides tests)", rest))
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
@@ -128,10 +131,10 @@ class Costs:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         rows = getattr(node, "workeroutput", {}).get("costs", ())
-        self._rows.extend((name, Cost(*cost)) for name, *cost in rows)
+        self._others.extend((name, Cost(*cost)) for name, *cost in rows)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        rows = sorted(self._rows, key=lambda row: -row[1].processor)
+        rows = sorted(self._rows + self._others, key=lambda row: -row[1].processor)
         lines = ["\t".join((name, *(f"{v:.3f}" for v in astuple(cost)))) for name, cost in rows]
         Path(self._config.getoption("--costs")).write_text(
             "\n".join(("test\town\tchildren\tservers\tclock", *lines, "")), encoding="utf-8"
