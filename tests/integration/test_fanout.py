@@ -28,6 +28,7 @@ from clm.fanout import Task, cycle
 from clm.jobs.supervisor import to_be_resumed
 from clm.settings import Settings
 from tests.support.service import running_service, settings_for, wait_for_end
+from tests.support.waiting import eventually
 
 TWO = {"symbols": ("BTCUSDT", "ETHUSDT"), "processes": 2}
 FIVE = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT")
@@ -134,11 +135,11 @@ def test_killed_half_way_nothing_is_trained_twice_and_all_is_done_in_the_end(
     exchange, settings = _five(tmp_path)
     with exchange, Application(settings, interactive=True) as application:
         run = application.supervisor.submit(RunRequest(force=True))
-        until(lambda: _finished(application, run.run_id) >= 2, seconds=120)
+        eventually(lambda: _finished(application, run.run_id) >= 2, "series that are done")
         worker = psutil.Process(int(application.runs.get(run.run_id).owner.rpartition(":")[2]))
         pool = [child for child in worker.children() if "spawn_main" in " ".join(child.cmdline())]
         os.kill(worker.pid if victim == "the worker" else pool[0].pid, signal.SIGKILL)
-        until(lambda: _over(application, run.run_id), seconds=120)
+        eventually(lambda: _over(application, run.run_id), "the end of the run")
 
         ended = application.runs.get(run.run_id)
         assert ended.state is RunState.COMPLETED
@@ -200,9 +201,9 @@ def test_on_a_cluster_a_worker_that_is_killed_half_way_is_followed_by_another(tm
         there = settings.model_copy(update={"executor": address})
         with Application(there, interactive=True) as application:
             run = application.supervisor.submit(RunRequest(force=True))
-            until(lambda: _finished(application, run.run_id) >= 3, seconds=120)
+            eventually(lambda: _finished(application, run.run_id) >= 3, "series that are done")
             workers[0].kill()
-            until(lambda: _over(application, run.run_id), seconds=120)
+            eventually(lambda: _over(application, run.run_id), "the end of the run")
 
             ended = application.runs.get(run.run_id)
             journal = application.runs.journal(run.run_id)
@@ -223,7 +224,7 @@ def test_on_a_cluster_a_series_that_takes_too_long_fails_alone_and_its_worker_go
         there = settings.model_copy(update={"executor": address, "series_time_limit_minutes": 0.2 / 60})
         with Application(there, interactive=True) as application:
             run = application.supervisor.submit(RunRequest(force=True))
-            until(lambda: _over(application, run.run_id), seconds=120)
+            eventually(lambda: _over(application, run.run_id), "the end of the run")
 
             ended = application.runs.get(run.run_id)
             assert ended.state is RunState.FAILED
