@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.asking import free_port, until
+from benchmarks.asking import free_port
 from benchmarks.rehearsal import NOW, broken_promises
 from clm.bootstrap import Application
 from clm.core.domain import Series

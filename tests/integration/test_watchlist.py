@@ -122,7 +122,6 @@ class TestASeriesThatIsAdded:
 
         assert (again.status_code, again.json()["origin"]) == (200, "settings")
 
-
         def changed() -> bool:
             assert client.get("/api/clm/predict?model=lightgbm").json()["version"] is not None
             return client.get("/api/clm/predict?model=xgboost").status_code == 422
