@@ -22,6 +22,7 @@ from clm.market.dumps import import_candles
 from clm.market.store import CandleStore
 from tests.support.candles import random_walk
 from tests.support.exchange import NOW
+from tests.support.waiting import LIMIT
 
 EVERY = tuple(Series(symbol, "1m") for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"))
 MINUTES = 40_000
@@ -64,7 +65,7 @@ def test_a_first_history_of_several_series_that_is_killed_half_way_fetches_nothi
         asked = _asked(server)
         known = {series: CandleStore(tmp_path).coverage(series).spans for series in EVERY}
 
-        subprocess.run(command, check=True, timeout=300)
+        subprocess.run(command, check=True, timeout=LIMIT)
 
         again = [seen.params for seen in server.requests if seen.path.endswith("klines")][asked:]
     for series in EVERY:
