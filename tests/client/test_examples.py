@@ -23,7 +23,7 @@ from benchmarks.asking import free_port
 from clm.client import Client, Forecast
 from examples.bot_loop import FEE, Paper, act
 from tests.client.conftest import OPERATE, PAGE, READ, Service
-from tests.support.exchange import let_go, put_off
+from tests.support.exchange import let_go, put_off, slow_down
 from tests.support.waiting import LIMIT
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -266,11 +266,11 @@ class TestRetrainButton:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def test_starts_a_run_shows_its_progress_and_its_end(self, locked: Service) -> None:
-        locked.exchange.exchange.latency = 0.3
+        slow_down(locked.exchange, 0.3)
         try:
             shown = self._press(locked.url, "wait")
         finally:
-            locked.exchange.exchange.latency = 0
+            let_go(locked.exchange)
 
         assert shown[0] == {"buttons": ["Retrain"], "progress": None, "said": [""]}
         assert any(s["buttons"] == ["Retraining…", "Cancel"] for s in shown)

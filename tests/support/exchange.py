@@ -69,9 +69,15 @@ def put_off(server: ExchangeServer) -> None:
 
 
 def hold_back(server: ExchangeServer) -> None:
-    """No answer comes before `let_go`. A run gives up after five tries of twenty seconds each."""
+    """No candle is given out before `let_go`. A run gives up after five tries of twenty seconds each."""
     server.exchange.stopping = False
-    server.exchange.latency = LIMIT
+    server.set_faults(FaultPlan.parse("timeout", timeout_seconds=LIMIT))
+
+
+def slow_down(server: ExchangeServer, seconds: float) -> None:
+    """Every answer takes so long."""
+    server.exchange.stopping = False
+    server.exchange.latency = seconds
 
 
 def let_go(server: ExchangeServer) -> None:
