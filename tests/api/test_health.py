@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -52,10 +51,10 @@ def _look(application: Application, schedule: Schedule | None = None) -> dict[st
     return eventually(whole, lambda: f"an end of {readiness.look()}", pause=0.1)
 
 
-def _once_ready(client: TestClient) -> httpx.Response:
+def _once_ready(client: TestClient) -> Any:
     """Its answer; where a check takes more than three seconds, as anything may anywhere, a later one."""
 
-    def well() -> httpx.Response | None:
+    def well() -> Any:
         return answer if (answer := client.get("/health/ready")).status_code == 200 else None
 
     return eventually(well, lambda: client.get("/health/ready").text, pause=0.1)
