@@ -95,8 +95,8 @@ class TestStopping:
             run_id = client.post("/api/clm/retrain", json={}).json()["run_id"]
             _once(client, run_id, "running")
             process.terminate()
-            # The run goes on only now.
             time.sleep(0.5)
+            assert process.poll() is None
             let_go(exchange)
             process.wait(LIMIT)
 
