@@ -235,11 +235,12 @@ _SLOT = datetime(2024, 6, 1, 2, tzinfo=UTC)
 class TestTheSchedule:
     def test_a_slot_is_run_once_and_the_next_one_waits_while_it_is_under_way(self, service: Service) -> None:
         _, application, exchange = service
-        exchange.exchange.latency = 0.2
+        hold_back(exchange)
 
         first = [ask_for_slot(application, RunKind.RETRAIN, _SLOT) for _ in range(2)]
         following = ask_for_slot(application, RunKind.RETRAIN, _SLOT + timedelta(days=1))
         (run,) = application.runs.recent()
+        let_go(exchange)
         ended = wait_for_end(application, run.run_id)
 
         assert (first, following) == ([True, True], False)
