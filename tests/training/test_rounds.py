@@ -46,7 +46,8 @@ def test_a_word_comes_now_and_then_and_a_short_training_has_none(
             family, feature_frame(1200), {"num_boost_round": 5, "min_data_in_leaf": 50}
         )
         short = len(heard)
-        QuantumModelTrainer().train(family, feature_frame(1200), {"num_boost_round": 100, "max_depth": 3})
+        many = {"num_boost_round": 100, "min_data_in_leaf": 50}
+        QuantumModelTrainer().train(family, feature_frame(1200), many)
 
     assert short == 0
     assert heard == [Part(done, 100, "rounds") for done in range(every, 101, every)]
