@@ -27,6 +27,7 @@ from clm.replay.report import table_row
 from clm.replay.walk import Task, steps_done, walk
 from clm.settings import Settings
 from tests.support.candles import random_walk
+from tests.support.quick import REAL
 from tests.support.versions import BTC, ETH
 from tests.support.waiting import LIMIT, eventually
 
@@ -181,7 +182,7 @@ def test_trainings_begun_beside_the_tick_come_to_the_same(series: tuple[Series, 
 def test_ends_with_whoever_began_it_and_keeps_what_it_has_done(tmp_path: Path) -> None:
     _candles(tmp_path, BTC)
     command = [
-        sys.executable, "-m", "clm", "replay", "--candles", str(tmp_path), "--symbols", "BTCUSDT",
+        REAL, "-m", "clm", "replay", "--candles", str(tmp_path), "--symbols", "BTCUSDT",
         "--models", "lightgbm", "--policies", "evidence", "--step-days", "1", "--start", "2024-05-01",
         "--end", "2024-06-25", "--out", str(tmp_path / "out"),
     ]  # fmt: skip
