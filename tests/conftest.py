@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -11,6 +12,10 @@ from pathlib import Path
 from tests.support import quick
 
 pytest_plugins = ["tests.support.costs"]
+
+# Begun in the background of a shell it would ignore Ctrl-C, and so would every process of a test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two threads are slower than one on small fits, and workers started by tests inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -16,6 +16,7 @@ from clm.client import Client
 from clm.core.runs import RunRequest, RunState
 from tests.support.loopback import on_loopback
 from tests.support.service import running_service
+from tests.support.waiting import LIMIT
 
 
 @pytest.fixture
@@ -53,14 +54,14 @@ def test_who_comes_back_hears_only_what_is_new_from_any_service(
     url, application, _ = service
     run = application.runs.create(RunRequest())
     path = f"/api/clm/runs/{run.run_id}/events"
-    with httpx.stream("GET", url + path) as stream:
+    with httpx.stream("GET", url + path, timeout=LIMIT) as stream:
         first = next(block for block in stream.iter_lines() if block.startswith("id: ")).removeprefix("id: ")
     application.runs.finish(run.run_id, RunState.CANCELLED, error="enough")
     same = application.settings
 
     with Application(same, interactive=True) as replica, on_loopback(replica) as other:
-        news = _told(httpx.get(other + path, headers={"Last-Event-ID": first}))
-        nothing = httpx.get(url + path, headers={"Last-Event-ID": news[-1]["id"]})
+        news = _told(httpx.get(other + path, headers={"Last-Event-ID": first}, timeout=LIMIT))
+        nothing = httpx.get(url + path, headers={"Last-Event-ID": news[-1]["id"]}, timeout=LIMIT)
 
     assert [(one["event"], one["data"]["status"]) for one in news] == [("end", "cancelled")]
     assert (nothing.status_code, nothing.text) == (204, "")
@@ -80,13 +81,13 @@ def test_many_listeners_hear_the_same(service: tuple[str, Application, Path]) ->
         one.start()
     application.runs.finish(run.run_id, RunState.FAILED, error="no disk")
     for one in listeners:
-        one.join(20)
+        one.join(LIMIT)
 
     assert heard == ["failed"] * 10
 
 
 def test_a_run_that_does_not_exist_is_a_problem(service: tuple[str, Application, Path]) -> None:
-    answer = httpx.get(f"{service[0]}/api/clm/runs/r404/events")
+    answer = httpx.get(f"{service[0]}/api/clm/runs/r404/events", timeout=LIMIT)
 
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
     assert "r404" in answer.json()["detail"]

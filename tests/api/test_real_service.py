@@ -18,9 +18,10 @@ from clm.core.access import fingerprint
 from clm.exchange.server import ExchangeServer
 from clm.registry.engine import open_engine, reading
 from clm.registry.tables import METADATA
-from tests.support.exchange import serving, simulated
+from tests.support.exchange import hold_back, let_go, put_off, serving, simulated
 from tests.support.postgres import fresh_database
 from tests.support.shell import Shell, serving_clm, shell_in
+from tests.support.waiting import LIMIT, eventually
 
 KEY, PASSWORD = "a-key-nobody-should-see-0001", "a-password-nobody-should-see"
 
@@ -39,12 +40,15 @@ def shell(tmp_path: Path, exchange: ExchangeServer) -> Shell:
 
 
 def _once(client: httpx.Client, run_id: str, *states: str) -> dict[str, Any]:
-    for _ in range(600):
+    def asked() -> dict[str, Any]:
         run: dict[str, Any] = client.get(f"/api/clm/runs/{run_id}").json()
-        if run["status"] in states and (run["status"] != "running" or run["owner"]):
-            return run
-        time.sleep(0.05)
-    raise AssertionError(f"{run_id} never became {states}: {run}")
+        return run
+
+    def become() -> dict[str, Any] | None:
+        run = asked()
+        return run if run["status"] in states and (run["status"] != "running" or run["owner"]) else None
+
+    return eventually(become, lambda: f"{run_id} became {states}: {asked()}", pause=0.05)
 
 
 class TestStopping:
@@ -52,13 +56,16 @@ class TestStopping:
         self, shell: Shell, exchange: ExchangeServer, tmp_path: Path
     ) -> None:
         shell.environment["CLM_SHUTDOWN_GRACE_SECONDS"] = "2"
-        exchange.exchange.latency = 30
-        with serving_clm(shell, tmp_path / "log") as (process, base), httpx.Client(base_url=base) as client:
+        put_off(exchange)
+        with (
+            serving_clm(shell, tmp_path / "log") as (process, base),
+            httpx.Client(base_url=base, timeout=LIMIT) as client,
+        ):
             run_id = client.post("/api/clm/retrain", json={}).json()["run_id"]
             worker = int(_once(client, run_id, "running")["owner"].rpartition(":")[2])
             began = time.monotonic()
             process.terminate()
-            process.wait(25)
+            process.wait(LIMIT)
             took = time.monotonic() - began
 
         stopped = shell.json("status")
@@ -66,8 +73,11 @@ class TestStopping:
         assert took >= 2
         assert not psutil.pid_exists(worker)
 
-        exchange.exchange.latency = 0
-        with serving_clm(shell, tmp_path / "log") as (process, base), httpx.Client(base_url=base) as client:
+        let_go(exchange)
+        with (
+            serving_clm(shell, tmp_path / "log") as (process, base),
+            httpx.Client(base_url=base, timeout=LIMIT) as client,
+        ):
             ended = _once(client, run_id, "completed")
         assert (ended["attempt"], ended["error"]) == (2, None)
         assert [i["reason"] for i in ended["interruptions"]] == ["the service was stopped"]
@@ -76,25 +86,32 @@ class TestStopping:
     def test_waits_for_a_run_that_ends_within_the_grace(
         self, shell: Shell, exchange: ExchangeServer, tmp_path: Path
     ) -> None:
-        exchange.exchange.latency = 0.2
-        with serving_clm(shell, tmp_path / "log") as (process, base), httpx.Client(base_url=base) as client:
+        shell.environment["CLM_SHUTDOWN_GRACE_SECONDS"] = str(LIMIT)
+        hold_back(exchange)
+        with (
+            serving_clm(shell, tmp_path / "log") as (process, base),
+            httpx.Client(base_url=base, timeout=LIMIT) as client,
+        ):
             run_id = client.post("/api/clm/retrain", json={}).json()["run_id"]
             _once(client, run_id, "running")
             process.terminate()
-            process.wait(25)
+            time.sleep(0.5)
+            assert process.poll() is None
+            let_go(exchange)
+            process.wait(LIMIT)
 
         assert shell.json("status")["status"] == "completed"
 
     def test_without_a_run_is_done_at_once(self, shell: Shell, tmp_path: Path) -> None:
-        shell.environment["CLM_SHUTDOWN_GRACE_SECONDS"] = "300"
+        shell.environment["CLM_SHUTDOWN_GRACE_SECONDS"] = str(2 * LIMIT)
         for number in (signal.SIGTERM, signal.SIGINT):
             with (
                 serving_clm(shell, tmp_path / "log") as (process, base),
-                httpx.Client(base_url=base) as client,
+                httpx.Client(base_url=base, timeout=LIMIT) as client,
             ):
                 assert client.get("/health/ready").status_code == 200
                 process.send_signal(number)
-                process.wait(30)  # a tenth of the grace: nothing is waited for
+                process.wait(LIMIT)  # half of the grace: nothing is waited for
 
         assert "Traceback" not in (tmp_path / "log").read_text()
 
@@ -108,13 +125,19 @@ class TestDoors:
         assert (refused.returncode, "clm keys add NAME" in refused.stderr) == (2, True)
 
         with serving_clm(shell, tmp_path / "log", CLM_API_KEY=f"read:{KEY}") as (_, base):
-            assert httpx.get(f"{base}/api/clm/status").status_code == 401
-            assert httpx.get(f"{base}/api/clm/status", headers={"X-API-Key": KEY}).status_code == 200
+            assert httpx.get(f"{base}/api/clm/status", timeout=LIMIT).status_code == 401
+            assert (
+                httpx.get(f"{base}/api/clm/status", headers={"X-API-Key": KEY}, timeout=LIMIT).status_code
+                == 200
+            )
 
         key = shell.json("keys", "add", "desk", "--role", "operate")["key"]
         with serving_clm(shell, tmp_path / "log") as (_, base):
-            assert httpx.get(f"{base}/api/clm/status").status_code == 401
-            assert httpx.get(f"{base}/api/clm/status", headers={"X-API-Key": key}).status_code == 200
+            assert httpx.get(f"{base}/api/clm/status", timeout=LIMIT).status_code == 401
+            assert (
+                httpx.get(f"{base}/api/clm/status", headers={"X-API-Key": key}, timeout=LIMIT).status_code
+                == 200
+            )
         shell("keys", "revoke", "desk")
         assert shell("serve").returncode == 2
 
@@ -125,7 +148,7 @@ class TestDoors:
 
         with serving_clm(shell, tmp_path / "log") as (_, base):
             for content in (endless(), b" " * 3_000_000):
-                answer = httpx.post(f"{base}/api/clm/retrain", content=content)
+                answer = httpx.post(f"{base}/api/clm/retrain", content=content, timeout=LIMIT)
 
                 assert (answer.status_code, answer.json()["detail"]) == (
                     413,
@@ -138,7 +161,7 @@ class TestDoors:
 
         def origin_and_cookie(**more: str) -> tuple[str, bool]:
             with serving_clm(shell, tmp_path / "log", **more) as (_, base):
-                answer = httpx.post(f"{base}/login", data={"key": KEY}, headers=headers)
+                answer = httpx.post(f"{base}/login", data={"key": KEY}, headers=headers, timeout=LIMIT)
             return shell.json("audit", "--limit", "1")[0]["origin"], "Secure" in answer.headers["set-cookie"]
 
         assert origin_and_cookie() == ("127.0.0.1", False)
@@ -154,14 +177,14 @@ def test_no_secret_is_in_logs_answers_rows_or_command_lines(
             "CLM_API_KEY": KEY, "CLM_LOG_LEVEL": "debug", "CLM_LIVE_SHADOW": "true",
         }  # fmt: skip
         with serving_clm(shell.anew(), tmp_path / "log") as (process, base):
-            exchange.exchange.latency = 0.3
-            with httpx.Client(base_url=base, headers={"X-API-Key": KEY}) as client:
+            hold_back(exchange)
+            with httpx.Client(base_url=base, headers={"X-API-Key": KEY}, timeout=LIMIT) as client:
                 run_id = client.post("/api/clm/retrain", json={"force": True}).json()["run_id"]
                 _once(client, run_id, "running")
-                children = psutil.Process(process.pid).children(recursive=True)
+                children = eventually(lambda: _two_children(process.pid), "a worker and a live shadow")
                 lines = [*psutil.Process(process.pid).cmdline(), *(w for c in children for w in c.cmdline())]
                 environments = b"".join(Path(f"/proc/{c.pid}/environ").read_bytes() for c in children)
-                exchange.exchange.latency = 0
+                let_go(exchange)
                 _once(client, run_id, "completed")
                 said = [answer.text + str(answer.headers) for answer in _every_kind_of_answer(client)]
         commands = ("audit --json", "keys list --json", "status", "verify", "db upgrade")
@@ -190,6 +213,11 @@ def test_no_secret_is_in_logs_answers_rows_or_command_lines(
         assert not [text for text in (*said, *told, *lines) if secret in text]
     assert not [secret for secret in (KEY, PASSWORD) if secret in rows]
     assert KEY.encode() not in environments
+
+
+def _two_children(pid: int) -> list[psutil.Process] | None:
+    found = psutil.Process(pid).children(recursive=True)
+    return found if len(found) == 2 else None
 
 
 def _every_kind_of_answer(client: httpx.Client) -> Iterator[httpx.Response]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from clm.api.app import ask_for_slot, create_app
 from clm.bootstrap import Application
 from clm.core.runs import RunKind, RunState
 from clm.exchange.server import ExchangeServer
+from tests.support.exchange import hold_back, let_go
 from tests.support.service import running_service, wait_for_end
 from tests.support.versions import candidate
 
@@ -151,10 +151,11 @@ class TestAfterARun:
 class TestRetraining:
     def test_answers_at_once_and_runs_in_the_background(self, service: Service) -> None:
         client, application, exchange = service
-        exchange.exchange.latency = 0.2
+        hold_back(exchange)
 
         answer = client.post("/api/clm/retrain", json={"models": ["lightgbm"], "symbols": ["ETHUSDT"]})
         at_once = application.runs.get(answer.json()["run_id"])
+        let_go(exchange)
         run = wait_for_end(application, answer.json()["run_id"])
 
         assert answer.status_code == 202
@@ -169,15 +170,16 @@ class TestRetraining:
 
     def test_while_it_runs_the_api_answers_and_a_second_one_is_refused(self, service: Service) -> None:
         client, application, exchange = service
-        exchange.exchange.latency = 0.3
+        hold_back(exchange)
         run_id = client.post("/api/clm/retrain", json={}).json()["run_id"]
         states: list[str] = []
         refused = client.post("/api/clm/retrain", json={})
         cleared = client.delete("/api/clm/clear-cache")
 
-        while client.get("/api/clm/status").json()["status"] in ("queued", "running"):
+        while len(states) < 11:
             states.append(client.get("/api/clm/status").json()["status"])
-            time.sleep(0.05)
+        let_go(exchange)
+        wait_for_end(application, run_id)
 
         assert (refused.status_code, refused.headers["content-type"]) == (409, PROBLEM)
         assert refused.json()["run_id"] == cleared.json()["run_id"] == run_id
@@ -233,11 +235,12 @@ _SLOT = datetime(2024, 6, 1, 2, tzinfo=UTC)
 class TestTheSchedule:
     def test_a_slot_is_run_once_and_the_next_one_waits_while_it_is_under_way(self, service: Service) -> None:
         _, application, exchange = service
-        exchange.exchange.latency = 0.2
+        hold_back(exchange)
 
         first = [ask_for_slot(application, RunKind.RETRAIN, _SLOT) for _ in range(2)]
         following = ask_for_slot(application, RunKind.RETRAIN, _SLOT + timedelta(days=1))
         (run,) = application.runs.recent()
+        let_go(exchange)
         ended = wait_for_end(application, run.run_id)
 
         assert (first, following) == ([True, True], False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,8 +11,10 @@ from clm.api.app import create_app
 from clm.core.domain import Series
 from clm.core.runs import Run, RunRequest, RunState
 from clm.core.turns import turns
+from tests.support.exchange import hold_back, let_go
 from tests.support.service import caller, running_service, wait_for_end
 from tests.support.versions import BTC
+from tests.support.waiting import eventually
 
 WANTED = [(BTC, ("lightgbm", "xgboost"))]
 
@@ -22,19 +23,20 @@ def test_each_model_of_a_run_says_what_came_of_it_and_its_lines_stay(tmp_path: P
     never = {"lightgbm": {"num_trees": 5, "min_data_in_leaf": 10**6}}
     with running_service(tmp_path, training_params=never) as (application, exchange):
         client = caller(create_app(application))
-        exchange.exchange.latency = 0.2
+        hold_back(exchange)
         body = {"force": True, "params": {"xgboost": {"num_trees": 5, "min_data_in_leaf": 100}}}
         run_id = client.post("/api/clm/retrain", json=body).json()["run_id"]
-        seen: set[str] = set()
-        while not application.runs.get(run_id).state.over:
-            found = client.get(f"/api/clm/runs/{run_id}/models").json()
-            seen |= {turn["state"] for turn in found["models"]}
-            time.sleep(0.02)
+
+        def fetching() -> bool:
+            turns = client.get(f"/api/clm/runs/{run_id}/models").json()["models"]
+            return "fetching" in {turn["state"] for turn in turns}
+
+        eventually(fetching, "a model that waits for its candles")
+        let_go(exchange)
         wait_for_end(application, run_id)
 
         found = client.get(f"/api/clm/runs/{run_id}/models").json()
 
-        assert "fetching" in seen
         assert {turn["model_type"]: turn["state"] for turn in found["models"]} == {
             "xgboost": "promoted",
             "lightgbm": "failed",

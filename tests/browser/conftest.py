@@ -11,11 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from clm.exchange.server import ExchangeServer
 from tests.support.exchange import serving, simulated
 from tests.support.shell import Shell, serving_clm, shell_in
+from tests.support.waiting import LIMIT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 READ, ADMIN = "a-key-that-reads-0001", "a-key-that-may-all-0001"
@@ -48,6 +49,7 @@ class Window:
 def chromium() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
+    expect.set_options(timeout=LIMIT * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -69,15 +71,22 @@ def resting_shell(folder: Path, exchange: ExchangeServer, **environment: str) ->
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """BTCUSDT has two versions of each model; nobody needs a key."""
+def resting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, ExchangeServer]]:
+    """Where `served` is, and its exchange."""
     folder = tmp_path_factory.mktemp("browser")
-    with at_rest(folder, CLM_PROMOTION_POLICY="newest", CLM_RATE_LIMIT_PER_MINUTE="0") as (shell, _):
-        for _ in range(2):
-            assert shell("retrain", "--force").returncode == 0
-        with serving_clm(shell, folder / "log") as (_, url):
-            httpx.get(f"{url}/api/clm/shadow")
-            yield url
+    with at_rest(folder, CLM_PROMOTION_POLICY="newest", CLM_RATE_LIMIT_PER_MINUTE="0") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def served(resting: tuple[Shell, ExchangeServer]) -> Iterator[str]:
+    """BTCUSDT has two versions of each model; nobody needs a key."""
+    shell, _ = resting
+    for _ in range(2):
+        assert shell("retrain", "--force").returncode == 0
+    with serving_clm(shell, shell.folder / "log") as (_, url):
+        httpx.get(f"{url}/api/clm/shadow", timeout=LIMIT)
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +102,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def window_on(browser: Browser, url: str, **options: Any) -> tuple[BrowserContext, Window]:
     context = browser.new_context(**options)
+    context.set_default_timeout(LIMIT * 1000)
     window = Window(context.new_page(), url)
     page, wrong = window.page, window.wrong
     page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)

@@ -8,6 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import READ, Window
+from tests.support.waiting import LIMIT
 
 PAGES = ("/", "/retrain", "/shadow", "/history", "/decisions", "/decisions/1", "/explain", "/service")
 PHONE = {"viewport": {"width": 390, "height": 844}}
@@ -55,23 +56,28 @@ def test_a_retraining_is_started_watched_through_a_reload_and_leads_to_a_decisio
     page.reload()
 
     assert asked.value.post_data_json == {"models": None, "symbols": None, "force": True}
-    expect(page.get_by_role("status")).to_contain_text(f"{run_id}: completed", timeout=60_000)
+    expect(page.get_by_role("status")).to_contain_text(f"{run_id}: completed")
     expect(page.get_by_role("region", name="What came of each model")).to_contain_text("promoted")
 
 
-def test_a_champion_is_taken_back_only_by_who_says_so_twice(window: Window) -> None:
+def _champion(window: Window) -> str:
     where = {"symbol": "BTCUSDT", "interval": "1h"}
-    before = httpx.get(f"{window.url}/api/clm/models", params=where).json()["xgboost"]["active_version"]
+    told = httpx.get(f"{window.url}/api/clm/models", params=where, timeout=LIMIT).json()
+    return str(told["xgboost"]["active_version"])
+
+
+def test_a_champion_is_taken_back_only_by_who_says_so_twice(window: Window) -> None:
+    before = _champion(window)
     page = window.open("/history?symbol=BTCUSDT&interval=1h&model=xgboost")
 
     page.get_by_role("button", name="Roll back").click()
     page.get_by_role("button", name="No").click()
-    between = httpx.get(f"{window.url}/api/clm/models", params=where).json()["xgboost"]["active_version"]
+    between = _champion(window)
     page.get_by_role("button", name="Roll back").click()
     page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
     expect(page.get_by_text("is the champion again")).to_be_visible()
 
-    after = httpx.get(f"{window.url}/api/clm/models", params=where).json()["xgboost"]["active_version"]
+    after = _champion(window)
     assert between == before != after
 
 

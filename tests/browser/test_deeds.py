@@ -10,16 +10,21 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
+from clm.exchange.server import ExchangeServer
 from tests.browser.conftest import READ, Window, at_rest, window_on
 from tests.browser.test_dashboard import DARK, PHONE, findings
-from tests.support.shell import serving_clm
+from tests.support.exchange import hold_back, let_go
+from tests.support.shell import Shell, serving_clm
+from tests.support.waiting import LIMIT
 
 PLACE = {"symbol": "BTCUSDT", "interval": "1h"}
 HISTORY = "/history?symbol=BTCUSDT&interval=1h&model=xgboost"
 
 
 def _versions(window: Window) -> list[str]:
-    found: dict[str, Any] = httpx.get(f"{window.url}/api/clm/history/xgboost", params=PLACE).json()
+    found: dict[str, Any] = httpx.get(
+        f"{window.url}/api/clm/history/xgboost", params=PLACE, timeout=LIMIT
+    ).json()
     return [version["version"] for version in found["versions"]]
 
 
@@ -46,7 +51,7 @@ def test_a_version_is_made_once_more_and_the_page_says_whether_it_is_the_same(wi
     expect(page.get_by_role("heading", name=f"xgboost {newest} of BTCUSDT, made once more")).to_be_visible()
     page.reload()
 
-    expect(page.get_by_text("The same bytes came out.")).to_be_visible(timeout=90_000)
+    expect(page.get_by_text("The same bytes came out.")).to_be_visible()
 
 
 def test_who_was_champion_when_is_drawn_and_listed_with_the_reason(window: Window) -> None:
@@ -76,7 +81,10 @@ def test_decisions_are_looked_for_and_the_search_can_be_linked(window: Window) -
     expect(page.get_by_role("alert").filter(has_text="since")).to_be_visible()
 
 
-def test_a_second_click_says_what_runs_and_lines_outlive_a_reload(window: Window) -> None:
+def test_a_second_click_says_what_runs_and_lines_outlive_a_reload(
+    window: Window, resting: tuple[Shell, ExchangeServer]
+) -> None:
+    hold_back(resting[1])
     page = window.open("/retrain")
     page.get_by_role("checkbox", name="Force").click()
     page.get_by_role("button", name="Retrain", exact=True).click()
@@ -86,11 +94,12 @@ def test_a_second_click_says_what_runs_and_lines_outlive_a_reload(window: Window
     refused = page.get_by_text("retraining run is already in progress").first
     expect(refused).to_contain_text(re.compile(r"\((step \d+ of \d+: .+|beginning)\)"))
     page.reload()
+    let_go(resting[1])
 
-    expect(page.get_by_role("log")).to_contain_text("reading BTCUSDT 1h candles", timeout=60_000)
+    expect(page.get_by_role("log")).to_contain_text("reading BTCUSDT 1h candles")
     came_to = page.get_by_role("region", name="What came of each model")
-    expect(came_to).to_contain_text("promoted", timeout=60_000)
-    expect(page.get_by_role("status")).to_contain_text("completed", timeout=60_000)
+    expect(came_to).to_contain_text("promoted")
+    expect(page.get_by_role("status")).to_contain_text("completed")
     expect(page.get_by_role("log")).to_contain_text("cycle complete")
     # The browser tells its console of each refusal; this one was asked for.
     window.wrong[:] = [said for said in window.wrong if "409" not in said]
@@ -105,12 +114,12 @@ def test_the_service_page_shows_health_audit_and_settings_without_a_secret(windo
     ).to_be_visible()
     settings = page.get_by_role("region", name="Settings")
     expect(settings).to_be_visible()
-    for name in httpx.get(f"{window.url}/api/clm/config").json():
+    for name in httpx.get(f"{window.url}/api/clm/config", timeout=LIMIT).json():
         expect(settings).to_contain_text(f"CLM_{name.upper()}")
 
 
 def test_only_what_lasts_needs_somebody(window: Window) -> None:
-    told = httpx.get(f"{window.url}/api/clm/alerts").json()
+    told = httpx.get(f"{window.url}/api/clm/alerts", timeout=LIMIT).json()
     page = window.open("/")
 
     expect(page.get_by_text("Nothing: there is no alert.")).to_be_visible()

@@ -14,6 +14,7 @@ from tests.browser.conftest import READ, Window, at_rest, window_on
 from tests.browser.test_dashboard import DARK, PHONE, findings
 from tests.support.replays import scores, written
 from tests.support.shell import serving_clm
+from tests.support.waiting import LIMIT
 
 DRIFT = "/drift?symbol=BTCUSDT&interval=1h&model=lightgbm"
 PAGES = ("/data", DRIFT, "/replays", "/replays?name=spring", "/replays?name=broken")
@@ -36,7 +37,7 @@ def aged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         (replays / "half" / "never-BTCUSDT").mkdir(parents=True)
         (replays / "half" / "never-BTCUSDT" / "state.json").write_text("{}")
         with serving_clm(shell, folder / "log") as (_, url):
-            httpx.get(f"{url}/api/clm/drift/lightgbm", timeout=60)
+            httpx.get(f"{url}/api/clm/drift/lightgbm", timeout=LIMIT)
             yield url
 
 
@@ -91,8 +92,9 @@ def test_another_time_is_chosen_with_the_keyboard_and_kept_in_the_address(pages:
 def test_drift_is_shown_day_by_day_against_what_triggers(pages: Window) -> None:
     page = pages.open(DRIFT)
     page.wait_for_selector("canvas")
-    told = httpx.get(f"{pages.url}/api/clm/drift/lightgbm", params={"top": 1}).json()
+    told = httpx.get(f"{pages.url}/api/clm/drift/lightgbm", params={"top": 1}, timeout=LIMIT).json()
 
+    expect(page.get_by_role("img")).to_have_count(4)
     shown = _charts(page)
 
     assert shown[0].endswith(f"drift above {told['share_threshold'] * 100:.0f} %")

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import re
 import signal
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from benchmarks.asking import free_port
 from clm.exchange.server import ExchangeServer
 from tests.support.candles import REAL, needs_real_candles
-from tests.support.exchange import serving, simulated
+from tests.support.exchange import put_off, serving, simulated
 from tests.support.shell import FEW, Shell, line_of, shell_in, until_it_answers
+from tests.support.waiting import LIMIT, eventually
 
 COMMANDS = (
     "demo", "serve", "retrain", "status", "triggers", "models", "history", "promote", "rollback", "verify",
@@ -315,19 +316,17 @@ class TestTrouble:
 
     def test_ctrl_c_cancels_the_run_and_its_worker(self, tmp_path: Path) -> None:
         with serving(simulated()) as exchange:
-            # So slow that the run cannot be over before somebody has seen it running.
-            exchange.exchange.latency = 5
+            put_off(exchange)
             shell = shell_in(tmp_path, exchange)
             child = shell.start("retrain")
-            for _ in range(200):
-                time.sleep(0.05)
-                if (tmp_path / "clm.db").exists() and shell.json("status")["status"] == "running":
-                    break
+            # The worker has begun, and the command tells of it.
+            line_of(child, r"^\[0/\d+\] reading BTCUSDT")
             child.send_signal(signal.SIGINT)
-            child.communicate(timeout=30)
+            child.communicate(timeout=LIMIT)
             after = shell.json("status")
 
         assert child.returncode == 1
+        assert not psutil.pid_exists(int(after["owner"].rpartition(":")[2]))
         assert (after["status"], after["error"]) == ("cancelled", "cancelled with Ctrl-C")
 
 
@@ -349,12 +348,12 @@ def test_the_exchange_and_the_service_as_two_commands(tmp_path: Path) -> None:
     base = line_of(service, "CLM on").split()[2].removesuffix("/docs")
     until_it_answers(base)
 
-    started = httpx.post(f"{base}/api/clm/retrain", json={}).json()
+    started = httpx.post(f"{base}/api/clm/retrain", json={}, timeout=LIMIT).json()
     status = _until_over(base)
     service.send_signal(signal.SIGINT)
     exchange.send_signal(signal.SIGINT)
     for process in (service, exchange):
-        process.communicate(timeout=30)
+        process.communicate(timeout=LIMIT)
 
     assert status["run_id"] == started["run_id"]
     assert status["report"]["promoted_models"] == ["xgboost", "lightgbm"]
@@ -375,9 +374,8 @@ def test_dumps_are_imported_and_anomalies_refused_by_row(shell: Shell) -> None:
 
 
 def _until_over(base: str) -> dict[str, Any]:
-    for _ in range(600):
-        status: dict[str, Any] = httpx.get(f"{base}/api/clm/status").json()
-        if status["status"] not in ("queued", "running"):
-            return status
-        time.sleep(0.1)
-    raise AssertionError("the run never ended")
+    def over() -> dict[str, Any] | None:
+        status: dict[str, Any] = httpx.get(f"{base}/api/clm/status", timeout=LIMIT).json()
+        return status if status["status"] not in ("queued", "running") else None
+
+    return eventually(over, "the end of the run", pause=0.1)

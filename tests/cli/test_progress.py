@@ -17,6 +17,7 @@ from clm.core.ambit import Part
 from clm.core.domain import Progress
 from tests.support.exchange import serving, simulated
 from tests.support.shell import CLM, Shell, shell_in
+from tests.support.waiting import LIMIT
 
 _MANY = '{"lightgbm": {"num_trees": 5000, "min_data_in_leaf": 20}}'
 
@@ -29,7 +30,7 @@ def _on_a_terminal(shell: Shell, *arguments: str, **more: str) -> str:
         env={**os.environ, **shell.environment, "TERM": "xterm", **more},
     )  # fmt: skip
     os.close(theirs)
-    said, deadline = b"", time.monotonic() + 100
+    said, deadline = b"", time.monotonic() + LIMIT
     while time.monotonic() < deadline and (process.poll() is None or select.select([ours], [], [], 0)[0]):
         if select.select([ours], [], [], 0.1)[0]:
             try:
@@ -39,7 +40,7 @@ def _on_a_terminal(shell: Shell, *arguments: str, **more: str) -> str:
     os.close(ours)
     if process.poll() is None and time.monotonic() >= deadline:
         process.kill()
-    assert process.wait(10) == 0, said.decode()
+    assert process.wait(LIMIT) == 0, said.decode()
     return said.decode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -9,8 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ from clm.settings import Settings
 from tests.support.exchange import serving, simulated
 from tests.support.service import settings_for
 from tests.support.shell import Shell
+from tests.support.waiting import LIMIT, eventually
 
 #: One tree that hardly learns, on a year.
 CRIPPLED = {"num_boost_round": 1, "learning_rate": 0.001, "min_data_in_leaf": 100}
@@ -99,11 +99,24 @@ def _outcomes(shell: Shell) -> list[str]:
         return [outcome for (outcome,) in rows]
 
 
+class _Ear(io.StringIO):
+    """A standard error; as soon as it is told of something, it does what it is to do, once."""
+
+    def __init__(self, word: str, do: Callable[[], object]) -> None:
+        super().__init__()
+        self._word, self._do = word, do
+        self._done = False
+
+    def write(self, text: str) -> int:
+        if not self._done and self._word in text:
+            self._done = True
+            self._do()
+        return super().write(text)
+
+
 def _once_tried(shell: Shell, trials: int, do: Callable[[], object]) -> None:
     """Does it as soon as so many recipes are on record."""
-    deadline = time.monotonic() + 60
-    while len(_outcomes(shell)) < trials and time.monotonic() < deadline:
-        time.sleep(0.02)
+    eventually(lambda: len(_outcomes(shell)) >= trials, f"{trials} recipes on record")
     do()
 
 
@@ -203,20 +216,17 @@ class TestWhatItRefuses:
         assert _outcomes(trained) == []
 
     def test_to_enter_while_one_has_begun_meanwhile_but_what_was_found_is_told(
-        self, trained: Shell, capsys: pytest.CaptureFixture[str]
+        self, trained: Shell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with _application(trained) as other:
-            begin = (trained, 1, lambda: other.runs.create(RunRequest()))
-            thread = threading.Thread(target=_once_tried, args=begin)
-            thread.start()
+            heard = _Ear("trial 1 of 5", lambda: other.runs.create(RunRequest()))
+            monkeypatch.setattr(sys, "stderr", heard)
 
             code = _clm(trained, "search", "--trials", "5")
 
-            thread.join()
-        said = capsys.readouterr()
         assert code == 1
-        assert "already in progress" in said.err
-        assert "not entered; that is done by clm retrain" in said.out
+        assert "already in progress" in heard.getvalue()
+        assert "not entered; that is done by clm retrain" in capsys.readouterr().out
         assert _versions(trained) == 1
 
     @pytest.mark.parametrize(
@@ -251,7 +261,7 @@ class TestWhatItRefuses:
 
         done = subprocess.run(
             [sys.executable, "-c", code, "search", "--dry-run"], cwd=untrained.folder,
-            env={**os.environ, **untrained.environment}, capture_output=True, text=True, timeout=100,
+            env={**os.environ, **untrained.environment}, capture_output=True, text=True, timeout=LIMIT,
         )  # fmt: skip
 
         assert done.returncode == 1
@@ -262,7 +272,7 @@ def test_ctrl_c_ends_it_between_two_folds_tells_what_was_found_and_enters_nothin
     process = trained.start("search", "--trials", "5000")
     _once_tried(trained, 4, lambda: process.send_signal(signal.SIGINT))
 
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LIMIT)
 
     assert process.returncode == 1, err
     assert "it was interrupted: " in out

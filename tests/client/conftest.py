@@ -17,6 +17,7 @@ from clm.exchange.server import ExchangeServer
 from tests.support.exchange import serving, simulated
 from tests.support.loopback import on_loopback
 from tests.support.service import settings_for
+from tests.support.waiting import LIMIT
 
 READ, OPERATE = "a-key-that-reads-0001", "a-key-that-operates-0001"
 #: Where another site's pages come from.
@@ -83,5 +84,5 @@ def _with_keys(folder: Path, **more: Any) -> Iterator[Service]:
 @pytest.fixture
 def client(service: Service) -> Iterator[Client]:
     """Of the service without keys."""
-    with Client(service.url) as client:
+    with Client(service.url, timeout=LIMIT) as client:
         yield client

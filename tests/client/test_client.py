@@ -13,18 +13,20 @@ import pytest
 
 from clm.client import Client, Conflict, NotFound, Run, StillRunning, WrongInput
 from tests.client.conftest import Service
+from tests.support.exchange import let_go, put_off
+from tests.support.waiting import LIMIT
 
 HOUR = timedelta(hours=1)
 
 
 @contextmanager
-def slow_exchange(service: Service, seconds: float) -> Iterator[None]:
-    """Whatever needs candles takes long."""
-    service.exchange.exchange.latency = seconds
+def busy_exchange(service: Service) -> Iterator[None]:
+    """Whoever wants candles is put off."""
+    put_off(service.exchange)
     try:
         yield
     finally:
-        service.exchange.exchange.latency = 0
+        let_go(service.exchange)
 
 
 @pytest.fixture
@@ -40,8 +42,10 @@ def candles(client: Client, service: Service) -> pd.DataFrame:
 def run(service: Service) -> Run:
     """Of XGBoost, followed to its end: there are two versions since."""
     service.exchange.clock.advance(HOUR)
-    with Client(service.url) as client:
-        return client.retrain(["xgboost"], symbols=["BTCUSDT"], force=True, wait=True, timeout=60, poll=0.05)
+    with Client(service.url, timeout=LIMIT) as client:
+        return client.retrain(
+            ["xgboost"], symbols=["BTCUSDT"], force=True, wait=True, timeout=LIMIT, poll=0.05
+        )
 
 
 class TestForecasts:
@@ -133,7 +137,7 @@ class TestRuns:
         assert 0 < run.progress.share <= 1
         assert run.finished_at is not None
         assert run.started_at is not None
-        assert timedelta() < run.finished_at - run.started_at < timedelta(minutes=1)
+        assert timedelta() < run.finished_at - run.started_at < timedelta(seconds=LIMIT)
         assert client.run(run.run_id) == run
         assert run in client.runs()
         assert client.status() == client.runs(1)[0]
@@ -150,7 +154,7 @@ class TestRuns:
     def test_one_that_is_under_way_is_named_can_outlast_a_wait_and_be_cancelled(
         self, client: Client, service: Service
     ) -> None:
-        with slow_exchange(service, 30):
+        with busy_exchange(service):
             run = client.retrain(force=True)
             with pytest.raises(Conflict, match="already in progress") as busy:
                 client.retrain()

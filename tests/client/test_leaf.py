@@ -18,10 +18,12 @@ LOOK = """
 import sys, time
 before = set(sys.modules)
 began = time.process_time()
+import httpx
+between = time.process_time()
 import clm.client
-took = time.process_time() - began
+share = (time.process_time() - between) / (between - began)
 import json
-print(json.dumps([took, sorted(set(sys.modules) - before)]))
+print(json.dumps([share, sorted(set(sys.modules) - before)]))
 """
 
 
@@ -37,5 +39,5 @@ def test_importing_the_client_imports_nothing_of_the_service_and_is_quick() -> N
     assert {
         name for name in modules if name.startswith("clm.") and not name.startswith("clm.client")
     } == set()
-    # Seconds of the processor, so that a busy machine changes nothing.
-    assert min(took for took, _ in looks) < 0.3
+    # Of what it takes to import httpx, on the same machine at the same time.
+    assert min(share for share, _ in looks) < 1

@@ -15,6 +15,7 @@ from clm.client import Client, ClientError
 from clm.client.experiments import Experiments
 from clm.client.watchlist import Watchlist
 from tests.client.conftest import Service
+from tests.support.waiting import LIMIT
 
 PLACE: dict[str, Any] = {"symbol": "BTCUSDT", "interval": "1h"}
 FOUND = {**PLACE, "model": "xgboost", "limit": 3}
@@ -123,7 +124,7 @@ CALLS: dict[str, tuple[str, Call]] = {
 
 @pytest.fixture(scope="module")
 def document(service: Service) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{service.url}/openapi.json").json()
+    found: dict[str, Any] = httpx.get(f"{service.url}/openapi.json", timeout=LIMIT).json()
     return found
 
 

@@ -23,13 +23,13 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from benchmarks.asking import until
 from clm.bootstrap import Application
 from clm.core.runs import RunRequest
 from clm.worker import work
 from tests.support.exchange import serving, simulated
 from tests.support.service import settings_for
 from tests.support.shell import CLM, Shell, serving_clm, shell_in
+from tests.support.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.rehearse
 ROOT = Path(__file__).parents[2]
@@ -146,7 +146,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def _done(place: Place, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **place.shell.environment}
     return subprocess.run(
-        command, cwd=place.shell.folder, env=environment, capture_output=True, text=True, timeout=100
+        command, cwd=place.shell.folder, env=environment, capture_output=True, text=True, timeout=LIMIT
     )
 
 
@@ -175,7 +175,10 @@ def test_a_command_does_what_it_is_shown_for(command: str, place: Place) -> None
     if "curl" in command and not shutil.which("curl"):
         pytest.skip("curl is not installed")
     clm = " ".join(f"'{part}'" for part in CLM)
-    until(lambda: httpx.get(f"{place.url}/api/clm/status").json()["status"] != "running", 60)
+    eventually(
+        lambda: httpx.get(f"{place.url}/api/clm/status", timeout=LIMIT).json()["status"] != "running",
+        "the end of the run",
+    )
 
     done = _done(place, "bash", "-euc", f'clm() {{ {clm} "$@"; }}; {place.here(command)}')
 

@@ -16,6 +16,7 @@ from clm.exchange.clock import ExchangeClock
 from clm.exchange.market import Market, merge
 from clm.exchange.server import ExchangeServer
 from tests.support.candles import random_walk
+from tests.support.waiting import LIMIT
 
 NOW = datetime(2024, 3, 1, 12, 30, tzinfo=UTC)
 
@@ -40,7 +41,7 @@ def client(server: ExchangeServer) -> Any:
 
 
 def get(server: ExchangeServer, path: str, **params: Any) -> requests.Response:
-    return requests.get(f"{server.url}/api/v3/{path}", params=params, timeout=5)
+    return requests.get(f"{server.url}/api/v3/{path}", params=params, timeout=LIMIT)
 
 
 def test_python_binance_finds_its_way_about(server: ExchangeServer, client: Any) -> None:
@@ -103,7 +104,7 @@ def test_a_wrong_request_gets_binances_code_and_message(
     ],
 )  # fmt: skip
 def test_exchange_info_refuses_as_binance_does(server: ExchangeServer, query: str, code: int) -> None:
-    answer = requests.get(f"{server.url}/api/v3/exchangeInfo?{query}", timeout=5)
+    answer = requests.get(f"{server.url}/api/v3/exchangeInfo?{query}", timeout=LIMIT)
 
     assert (answer.status_code, answer.json()["code"]) == (400, code)
 
@@ -140,11 +141,11 @@ def test_another_process_can_steer_it() -> None:
     with ExchangeServer(market(), ExchangeClock(NOW, speed=0)) as server:
 
         def order(**values: Any) -> requests.Response:
-            return requests.post(f"{server.url}/control", json=values, timeout=5)
+            return requests.post(f"{server.url}/control", json=values, timeout=LIMIT)
 
         state = order(advance_hours=2, speed=0, faults="500@1", weight_limit=77, latency=0.01).json()
         spoilt = get(server, "klines", symbol="BTCUSDT", interval="1h", limit=1)
-        log = requests.get(f"{server.url}/control/requests", timeout=5).json()
+        log = requests.get(f"{server.url}/control/requests", timeout=LIMIT).json()
 
         assert state["now"] == (NOW + timedelta(hours=2)).isoformat()
         assert (state["weight_limit"], state["latency"], len(state["faults"])) == (77, 0.01, 1)
@@ -155,7 +156,7 @@ def test_another_process_can_steer_it() -> None:
         assert order(colour="red").status_code == 422
         assert order(weight_limit=0).status_code == 422
         for body in ("{", "[1]", ""):
-            assert requests.post(f"{server.url}/control", data=body, timeout=5).status_code == 422
+            assert requests.post(f"{server.url}/control", data=body, timeout=LIMIT).status_code == 422
 
 
 def test_latency_is_added_to_every_answer() -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.rehearsal import broken_promises, ended, serve, stage
+from benchmarks.rehearsal import broken_promises, serve, stage
 from clm.bootstrap import Application
 from clm.core.runs import RunRequest, RunState
+from clm.jobs.supervisor import to_be_resumed
 from clm.registry.sql import SQLModelRegistry
 from tests.support.bets import RIDGE
 from tests.support.postgres import own_server
 from tests.support.versions import BTC
+from tests.support.waiting import LIMIT, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,15 +48,15 @@ def test_a_service_answers_503_while_its_database_is_down_and_goes_on_when_it_is
     with own_server() as server, stage(tmp_path, server.url) as on:
         service = serve(on)
         try:
-            before = httpx.get(f"{service.url}/api/clm/models")
+            before = httpx.get(f"{service.url}/api/clm/models", timeout=LIMIT)
             assert before.status_code == 200, before.text
             server.stop()
 
-            down = httpx.get(f"{service.url}/api/clm/models")
-            refused = httpx.post(f"{service.url}/api/clm/retrain", json={})
-            alive = httpx.get(f"{service.url}/health/live")
+            down = httpx.get(f"{service.url}/api/clm/models", timeout=LIMIT)
+            refused = httpx.post(f"{service.url}/api/clm/retrain", json={}, timeout=LIMIT)
+            alive = httpx.get(f"{service.url}/health/live", timeout=LIMIT)
             server.start()
-            back = httpx.get(f"{service.url}/api/clm/models")
+            back = httpx.get(f"{service.url}/api/clm/models", timeout=LIMIT)
         finally:
             service.kill()
 
@@ -95,7 +97,7 @@ def test_eight_processes_on_one_sqlite_file_never_hear_that_it_is_locked(tmp_pat
         for _ in range(8)
     ]
 
-    told = [child.communicate(timeout=150)[1] for child in children]
+    told = [child.communicate(timeout=LIMIT)[1] for child in children]
 
     assert [child.returncode for child in children] == [0] * 8, told
     with SQLModelRegistry(url, models, series=BTC) as registry:
@@ -106,20 +108,20 @@ def test_eight_processes_on_one_sqlite_file_never_hear_that_it_is_locked(tmp_pat
 
 
 def _wait_for_step(application: Application, run_id: str, moment: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if application.runs.get(run_id).progress.get("step") == moment:
-            return
-        time.sleep(0.005)
-    raise AssertionError(f"{run_id} never came to {moment}")
+    def come() -> bool:
+        progress = application.runs.get(run_id).progress
+        # A step may begin and end between two looks.
+        return moment in {progress.get("step"), *(line["step"] for line in progress.get("log", ()))}
+
+    eventually(come, f"{run_id} at {moment}", pause=0.005)
 
 
 def _look_until_over(application: Application, run_id: str) -> None:
     """As a service does once a minute, but quicker."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
+
+    def over() -> bool:
         application.supervisor.recover()
-        if application.runs.get(run_id).state is RunState.COMPLETED:
-            return
-        time.sleep(0.3)
-    ended(application, run_id, 1)
+        run = application.runs.get(run_id)
+        return run.state.over and not to_be_resumed(run)
+
+    eventually(over, lambda: f"the end of {application.runs.get(run_id)}", pause=0.3)

@@ -19,6 +19,7 @@ from clm.exchange.faults import KINDS, FaultPlan
 from clm.jobs.schedule import Schedule
 from clm.live import tick_slot
 from clm.shadow.live import LiveShadow
+from tests.support.waiting import LIMIT
 
 HOUR = timedelta(hours=1)
 #: What spoils an answer without the exchange being away for good.
@@ -32,7 +33,7 @@ def _plan(text: str) -> FaultPlan:
 
 def _retrain(application: Application) -> RunState:
     submitted = application.supervisor.submit(RunRequest(force=True, requested_by="rehearsal"))
-    return ended(application, submitted.run_id).state
+    return ended(application, submitted.run_id, LIMIT).state
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -78,7 +79,7 @@ def test_a_week_of_mixed_chaos_loses_no_candle_and_breaks_no_promise(tmp_path: P
             watch.look()
         newest = application.runs.latest()
         assert newest is not None
-        ended(application, newest.run_id)
+        ended(application, newest.run_id, LIMIT)
 
         slots = Counter(run.request.slot for run in application.runs.recent(100) if run.request.slot)
         assert len(slots) >= 7
@@ -134,7 +135,7 @@ class _Watch:
             self._ticks[-1] = tick_slot(self._application, self._shadow)
         newest = self._application.runs.latest()
         if newest is not None and not newest.state.over:
-            ended(self._application, newest.run_id)
+            ended(self._application, newest.run_id, LIMIT)
 
 
 def _forecasts(application: Application) -> dict[object, Source]:

@@ -10,12 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from benchmarks import crash, replicas
-from benchmarks.asking import until
 from benchmarks.rehearsal import broken_promises, ended, points, serve, stage
 from clm.bootstrap import Application
 from clm.core.book import Source
 from clm.core.runs import RunKind, RunState
 from tests.support.postgres import fresh_database
+from tests.support.waiting import LIMIT, eventually
 
 KILLS = {"sqlite": 12, "postgresql": 8}
 
@@ -69,14 +69,16 @@ def test_a_service_killed_again_and_again_goes_on_where_it_was(tmp_path: Path) -
         last = serve(on)
         # The last life is long enough, on however slow a machine, to retrain and to watch what came of it.
         on.exchange.clock.run_at(1800)
-        until(lambda: len(_slots(application)) >= 3 and _watched(application) > 0, seconds=120)
+        eventually(
+            lambda: len(_slots(application)) >= 3 and _watched(application) > 0, "three slots, watched"
+        )
         on.exchange.clock.run_at(0)
         newest = application.runs.latest()
         assert newest is not None
-        ended(application, newest.run_id)
+        ended(application, newest.run_id, LIMIT)
         _wait_for_ticks(application)
         # After its farewell uvicorn ends by the signal it was sent.
-        assert last.stop() in (0, -signal.SIGTERM)
+        assert last.stop(LIMIT) in (0, -signal.SIGTERM)
 
         assert broken_promises(application) == []
         slots = _slots(application)
@@ -115,12 +117,11 @@ def _watched(application: Application) -> int:
 
 
 def _wait_for_ticks(application: Application) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+    def resting() -> bool:
         newest = application.runs.latest(RunKind.SHADOW)
-        if newest is not None and newest.state is RunState.COMPLETED:
-            time.sleep(1)
-            if application.runs.latest(RunKind.SHADOW) == newest:
-                return
-        time.sleep(0.2)
-    raise AssertionError("the live shadow never came to rest")
+        if newest is None or newest.state is not RunState.COMPLETED:
+            return False
+        time.sleep(1)
+        return application.runs.latest(RunKind.SHADOW) == newest
+
+    eventually(resting, "the live shadow at rest", pause=0.2)

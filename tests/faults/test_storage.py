@@ -14,6 +14,7 @@ import pytest
 from benchmarks.rehearsal import Stage, broken_promises, ended, environment, stage
 from clm.bootstrap import Application
 from clm.core.runs import Run, RunRequest, RunState
+from tests.support.waiting import LIMIT
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def _run(application: Application) -> Run:
     submitted = application.supervisor.submit(RunRequest(force=True, requested_by="rehearsal"))
-    return ended(application, submitted.run_id)
+    return ended(application, submitted.run_id, LIMIT)
 
 
 def _fill(folder: Path) -> Path:
@@ -101,7 +102,7 @@ class TestAFullDisk:
                 filler = _fill(small_disk)
                 told = subprocess.run(
                     _clm("retrain", "--force"), env=_environment(on), cwd=tmp_path, capture_output=True,
-                    text=True, check=False, timeout=120,
+                    text=True, check=False, timeout=LIMIT,
                 )  # fmt: skip
                 assert told.returncode == 1
                 assert "Traceback" not in told.stderr + told.stdout

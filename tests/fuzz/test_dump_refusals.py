@@ -19,6 +19,7 @@ from clm.core.errors import BadInput, ClmError
 from clm.market.dumps import import_candles
 from clm.market.store import CandleStore
 from tests.support.dump_files import line, parquet, take_in, text, zipped
+from tests.support.waiting import LIMIT
 
 
 def _with(column: int, value: bytes) -> bytes:
@@ -177,7 +178,7 @@ def test_a_bomb_is_refused_in_bounded_memory(name: str, make: Callable[[], bytes
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / name)], capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", program, str(tmp_path / name)], capture_output=True, text=True, timeout=LIMIT
     )
 
     assert done.returncode == 0, done.stderr

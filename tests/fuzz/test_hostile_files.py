@@ -28,6 +28,7 @@ from tests.support.hostile_files import (
 )
 from tests.support.ubjson import write
 from tests.support.versions import BTC, candidate
+from tests.support.waiting import LIMIT
 
 ROOT = Path(__file__).parents[2]
 STRIKES, SEED = 400, 2024
@@ -42,7 +43,7 @@ def outcomes(folder: Path, family: str, cases: Iterable[tuple[str, bytes]]) -> d
     (folder / "cases.json").write_text(json.dumps(listed))
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.loading", str(folder)],
-        cwd=ROOT, capture_output=True, text=True, check=True, timeout=100,
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=LIMIT,
     )  # fmt: skip
     said = [json.loads(line) for line in done.stdout.splitlines()]
     assert [case["name"] for case in said] == [case["name"] for case in listed]

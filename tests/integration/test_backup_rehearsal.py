@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -23,6 +22,7 @@ from clm.registry.sql import SQLModelRegistry
 from tests.support.postgres import fresh_database
 from tests.support.service import running_service, settings_for, wait_for_end
 from tests.support.versions import ETH, candidate
+from tests.support.waiting import eventually
 
 
 def _run(application: Application) -> None:
@@ -81,8 +81,7 @@ def test_a_registry_that_was_destroyed_comes_back_and_answers_as_before(kind: st
         settings = application.settings
         before, decided = _forecasts(application), _recomputed(application)
         with _writer(settings.db_url, settings.model_dir) as written:
-            while len(written) < 3:
-                time.sleep(0.01)
+            eventually(lambda: len(written) >= 3, "three versions of somebody else's")
             at_first = len(written)
             back_up(settings.db_url, settings.model_dir, tmp_path / "backup")
             at_last = len(written)

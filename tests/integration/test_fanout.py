@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.asking import free_port, until
+from benchmarks.asking import free_port
 from benchmarks.rehearsal import NOW, broken_promises
 from clm.bootstrap import Application
 from clm.core.domain import Series
@@ -27,7 +27,9 @@ from clm.exchange.simulate import simulate_market
 from clm.fanout import Task, cycle
 from clm.jobs.supervisor import to_be_resumed
 from clm.settings import Settings
+from tests.support.exchange import hold_back, let_go
 from tests.support.service import running_service, settings_for, wait_for_end
+from tests.support.waiting import eventually
 
 TWO = {"symbols": ("BTCUSDT", "ETHUSDT"), "processes": 2}
 FIVE = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT")
@@ -66,7 +68,10 @@ def test_every_series_is_done_once_and_the_report_is_the_same_either_way(
 
 def test_what_is_done_in_other_processes_is_told_model_by_model_while_it_goes_on(tmp_path: Path) -> None:
     seen: set[tuple[str, str]] = set()
-    with running_service(tmp_path, **TWO) as (application, exchange):
+    # Each fit takes the processor long enough to be seen, however slow that is.
+    few = {"num_trees": 5, "min_data_in_leaf": 100}
+    many = {"xgboost": {"num_trees": 400, "min_data_in_leaf": 100}, "lightgbm": few}
+    with running_service(tmp_path, training_params=many, **TWO) as (application, exchange):
         exchange.exchange.latency = 0.2
         run_id = application.supervisor.submit(RunRequest()).run_id
         while not application.runs.get(run_id).state.over:
@@ -133,12 +138,16 @@ def test_killed_half_way_nothing_is_trained_twice_and_all_is_done_in_the_end(
 ) -> None:
     exchange, settings = _five(tmp_path)
     with exchange, Application(settings, interactive=True) as application:
+        # Series take some seconds each; from here on nobody is given the candles of another one.
+        exchange.exchange.latency = 0.5
         run = application.supervisor.submit(RunRequest(force=True))
-        until(lambda: _finished(application, run.run_id) >= 2, seconds=120)
+        eventually(lambda: _finished(application, run.run_id) >= 2, "series that are done")
+        hold_back(exchange)
         worker = psutil.Process(int(application.runs.get(run.run_id).owner.rpartition(":")[2]))
         pool = [child for child in worker.children() if "spawn_main" in " ".join(child.cmdline())]
         os.kill(worker.pid if victim == "the worker" else pool[0].pid, signal.SIGKILL)
-        until(lambda: _over(application, run.run_id), seconds=120)
+        let_go(exchange)
+        eventually(lambda: _over(application, run.run_id), "the end of the run")
 
         ended = application.runs.get(run.run_id)
         assert ended.state is RunState.COMPLETED
@@ -199,10 +208,13 @@ def test_on_a_cluster_a_worker_that_is_killed_half_way_is_followed_by_another(tm
     with _cluster(tmp_path, workers=2) as (address, workers), exchange:
         there = settings.model_copy(update={"executor": address})
         with Application(there, interactive=True) as application:
+            exchange.exchange.latency = 0.5
             run = application.supervisor.submit(RunRequest(force=True))
-            until(lambda: _finished(application, run.run_id) >= 3, seconds=120)
+            eventually(lambda: _finished(application, run.run_id) >= 3, "series that are done")
+            hold_back(exchange)
             workers[0].kill()
-            until(lambda: _over(application, run.run_id), seconds=120)
+            let_go(exchange)
+            eventually(lambda: _over(application, run.run_id), "the end of the run")
 
             ended = application.runs.get(run.run_id)
             journal = application.runs.journal(run.run_id)
@@ -221,9 +233,10 @@ def test_on_a_cluster_a_series_that_takes_too_long_fails_alone_and_its_worker_go
     exchange, settings = _five(tmp_path)
     with _cluster(tmp_path, workers=1) as (address, (worker,)), exchange:
         there = settings.model_copy(update={"executor": address, "series_time_limit_minutes": 0.2 / 60})
+        exchange.exchange.latency = 1
         with Application(there, interactive=True) as application:
             run = application.supervisor.submit(RunRequest(force=True))
-            until(lambda: _over(application, run.run_id), seconds=120)
+            eventually(lambda: _over(application, run.run_id), "the end of the run")
 
             ended = application.runs.get(run.run_id)
             assert ended.state is RunState.FAILED

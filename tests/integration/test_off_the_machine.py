@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -24,6 +23,7 @@ from tests.support.exchange import serving, simulated
 from tests.support.postgres import fresh_database
 from tests.support.s3 import BUCKET, S3, s3_server
 from tests.support.service import settings_for, wait_for_end
+from tests.support.waiting import LIMIT, eventually
 
 HOUR = timedelta(hours=1)
 
@@ -48,7 +48,7 @@ def database(tmp_path: Path) -> Iterator[str]:
 def _clm(settings: Settings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "clm", *arguments], env={**os.environ, **environment(settings)}, cwd=folder,
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=LIMIT,
     )  # fmt: skip
 
 
@@ -85,9 +85,7 @@ def test_one_replica_retrains_in_a_pool_of_processes_and_the_other_answers_with_
         assert two.newest_stored(two.series[0]) == newest_close(two.now(two.series[0]), HOUR)
 
         two.live_watch.tick()
-        tick = _newest_tick(two)
-        assert tick is not None
-        assert tick == RunState.COMPLETED
+        assert eventually(lambda: _newest_tick(two), "the end of a tick", pause=0.1) == RunState.COMPLETED
 
         verified = _clm(two.settings, tmp_path, "verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
@@ -104,10 +102,5 @@ def test_one_replica_retrains_in_a_pool_of_processes_and_the_other_answers_with_
 
 
 def _newest_tick(application: Application) -> RunState | None:
-    deadline = time.monotonic() + 100
-    while time.monotonic() < deadline:
-        newest = application.runs.latest(RunKind.SHADOW)
-        if newest is not None and newest.state.over:
-            return newest.state
-        time.sleep(0.1)
-    return None
+    newest = application.runs.latest(RunKind.SHADOW)
+    return newest.state if newest is not None and newest.state.over else None

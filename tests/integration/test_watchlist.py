@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import pairwise
@@ -21,6 +20,7 @@ from clm.core.runs import RunRequest
 from clm.exchange.server import ExchangeServer
 from tests.support.service import running_service, wait_for_end
 from tests.support.shell import shell_in
+from tests.support.waiting import eventually
 
 Service = tuple[TestClient, Application, ExchangeServer]
 HOUR = timedelta(hours=1)
@@ -35,12 +35,13 @@ def service(tmp_path: Path) -> Iterator[Service]:
             yield client, application, exchange
 
 
-def _until(found: Callable[[], Any], true: Callable[[Any], bool], seconds: float = 20) -> Any:
-    deadline = time.monotonic() + seconds
-    while not true(seen := found()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert true(seen), seen
-    return seen
+def _until(found: Callable[[], Any], true: Callable[[Any], bool]) -> Any:
+    """The first that is found of which that is true."""
+
+    def fitting() -> Any:
+        return seen if true(seen := found()) else None
+
+    return eventually(fitting, lambda: f"another than {found()}", pause=0.05)
 
 
 class TestASeriesThatIsAdded:
@@ -74,7 +75,7 @@ class TestASeriesThatIsAdded:
             assert other.series == (Series("BTCUSDT", "1h"),)
             client.post("/api/clm/series", json={"symbol": "ETHUSDT"})
 
-            assert _until(lambda: other.series, lambda every: ETHER in every, 5)
+            assert _until(lambda: other.series, lambda every: ETHER in every)
 
     def test_has_settings_and_models_of_its_own(self, service: Service) -> None:
         client, application, _ = service
@@ -120,10 +121,14 @@ class TestASeriesThatIsAdded:
         again = client.post("/api/clm/series", json=asked)
 
         assert (again.status_code, again.json()["origin"]) == (200, "settings")
-        for _ in range(40):
+
+        def changed() -> bool:
             assert client.get("/api/clm/predict?model=lightgbm").json()["version"] is not None
-            time.sleep(0.02)
-        assert client.get("/api/clm/predict?model=xgboost").status_code == 422
+            return client.get("/api/clm/predict?model=xgboost").status_code == 422
+
+        eventually(changed, "an answer by the new settings")
+        for _ in range(20):
+            assert changed()
         assert client.get("/api/clm/predict").json()["model"] == "lightgbm"
 
     @pytest.mark.parametrize(

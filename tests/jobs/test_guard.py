@@ -13,6 +13,7 @@ from clm.jobs.guard import LOST, OVER_LIMIT, Limits, WorkerGuard
 from clm.registry.database import Database
 from clm.registry.runs import SQLRunStore
 from tests.support.databases import sqlite_in
+from tests.support.waiting import LIMIT, eventually
 
 
 @pytest.fixture
@@ -22,18 +23,15 @@ def store(tmp_path: Path) -> Iterator[SQLRunStore]:
     database.close()
 
 
-def _until(codes: list[int], seconds: float = 10) -> list[int]:
-    deadline = time.monotonic() + seconds
-    while not codes and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return codes
+def _until(codes: list[int]) -> list[int]:
+    return eventually(lambda: codes, "the end of the process")
 
 
 def test_it_beats_as_long_as_the_work_goes_on(store: SQLRunStore) -> None:
     run = store.start(store.create(RunRequest()).run_id, "me")
 
     with WorkerGuard(store, run.fence, beat_seconds=0.05):
-        time.sleep(0.5)
+        eventually(lambda: store.get(run.run_id).heartbeat_at != run.heartbeat_at, "a sign of life")
     after = store.get(run.run_id)
     time.sleep(0.2)
 
@@ -81,7 +79,8 @@ def test_within_its_limits_it_is_left_alone(store: SQLRunStore) -> None:
     run = store.start(store.create(RunRequest()).run_id, "me")
     codes: list[int] = []
 
-    with WorkerGuard(store, run.fence, Limits(60, 100_000), beat_seconds=0.05, leave=codes.append) as guard:
+    with WorkerGuard(store, run.fence, Limits(LIMIT, 1e6), beat_seconds=0.05, leave=codes.append) as guard:
+        eventually(lambda: guard.peak_megabytes, "a look at the memory")
         time.sleep(0.3)
 
     assert codes == []

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import as_completed
+from pathlib import Path
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from clm.core.errors import TaskEnded
 from clm.jobs.guard import Limits
 from clm.jobs.pool import LocalPool
+from tests.support.waiting import LIMIT, eventually
 
 
 def square(number: int) -> int:
@@ -31,14 +33,32 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-def sleep(seconds: float) -> int:
+def sleep(seconds: float) -> None:
     time.sleep(seconds)
+
+
+def sign(folder: str) -> int:
+    """Its process, which leaves its number there."""
+    Path(folder, str(os.getpid())).touch()
     return os.getpid()
+
+
+def meet(folder: str) -> int:
+    """Its process, once another one has been there too."""
+    sign(folder)
+    eventually(lambda: len(os.listdir(folder)) >= 2, "a second process")
+    return os.getpid()
+
+
+def stay(folder: str) -> None:
+    """Signs, and goes on."""
+    sign(folder)
+    time.sleep(1000)
 
 
 def hoard(megabytes: int) -> int:
     held = bytearray(megabytes << 20)
-    time.sleep(30)
+    time.sleep(1000)
     return len(held)
 
 
@@ -48,8 +68,7 @@ def refuse(what: str) -> None:
 
 @pytest.fixture
 def pool() -> Iterator[LocalPool]:
-    # Long enough for a busy machine to begin a process in.
-    made = LocalPool(2, Limits(seconds=8, megabytes=600))
+    made = LocalPool(2, Limits(seconds=LIMIT, megabytes=600))
     yield made
     made.shutdown(cancel_futures=True)
 
@@ -60,8 +79,8 @@ def test_tasks_are_done_side_by_side_each_once(pool: LocalPool) -> None:
     assert {futures[f]: pool.result(f) for f in as_completed(futures)} == {n: n * n for n in range(20)}
 
 
-def test_several_processes_are_at_it(pool: LocalPool) -> None:
-    futures = [pool.submit(sleep, 0.5) for _ in range(4)]
+def test_several_processes_are_at_it(pool: LocalPool, tmp_path: Path) -> None:
+    futures = [pool.submit(meet, str(tmp_path)) for _ in range(4)]
 
     pids = {pool.result(future) for future in futures}
 
@@ -81,14 +100,17 @@ def test_of_a_process_that_is_killed_only_its_own_task_fails(pool: LocalPool) ->
 
 
 def test_a_task_beyond_its_limit_is_ended_and_the_others_go_on(pool: LocalPool) -> None:
-    slow, large = pool.submit(sleep, 60), pool.submit(hoard, 700)
-    other = pool.submit(square, 3)
+    # Of two pools, so that on a slow machine what is too large is not too slow as well.
+    brief = LocalPool(2, Limits(seconds=8))
+    slow, large = brief.submit(sleep, 1000), pool.submit(hoard, 700)
+    others = {each: each.submit(square, 3) for each in (brief, pool)}
 
     with pytest.raises(TaskEnded, match="longer than the limit of 8 s"):
-        pool.result(slow)
+        brief.result(slow)
     with pytest.raises(TaskEnded, match="more than the limit of 600 MB"):
         pool.result(large)
-    assert pool.result(other) == 9
+    assert [each.result(other) for each, other in others.items()] == [9, 9]
+    brief.shutdown(cancel_futures=True)
 
 
 def test_what_a_task_raises_is_raised(pool: LocalPool) -> None:
@@ -101,29 +123,24 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from clm.jobs.guard import Limits
 from clm.jobs.pool import LocalPool
-from test_pool import sleep
+from test_pool import stay
 if __name__ == "__main__":
     pool = LocalPool(2, Limits())
     for _ in range(2):
-        pool.submit(sleep, 600)
-    time.sleep(600)
+        pool.submit(stay, sys.argv[2])
+    time.sleep(1000)
 """
 
 
-def test_processes_end_with_their_parent_however_it_ends() -> None:
+def test_processes_end_with_their_parent_however_it_ends(tmp_path: Path) -> None:
     here = os.path.dirname(__file__)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([here, *sys.path])}
-    parent = subprocess.Popen([sys.executable, "-c", _PARENT, here], env=environment)
-    working: list[psutil.Process] = []
-    deadline = time.monotonic() + 60
-    while len(working) < 2 and time.monotonic() < deadline:
-        children = psutil.Process(parent.pid).children()
-        working = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-        time.sleep(0.1)
-    time.sleep(1)
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT, here, str(tmp_path)], env=environment)
+    eventually(lambda: len(os.listdir(tmp_path)) == 2, "two processes at work")
+    working = [psutil.Process(int(name)) for name in os.listdir(tmp_path)]
     parent.kill()
     parent.wait()
 
-    _, alive = psutil.wait_procs(working, timeout=30)
+    _, alive = psutil.wait_procs(working, timeout=LIMIT)
     assert len(working) == 2
     assert alive == []

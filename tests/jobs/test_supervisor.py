@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,9 +19,11 @@ from clm.exchange.server import ExchangeServer
 from clm.jobs.guard import owner
 from clm.jobs.supervisor import RunSupervisor
 from clm.settings import Settings
+from tests.support.exchange import let_go, put_off
 from tests.support.quick import REAL
 from tests.support.service import running_service, wait_for_end
 from tests.support.versions import candidate
+from tests.support.waiting import eventually
 
 Service = tuple[Application, ExchangeServer]
 
@@ -35,23 +36,18 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 def _once_running(application: Application, run_id: str) -> Run:
     """The run as soon as its worker has said so."""
-    for _ in range(400):
+
+    def running() -> Run | None:
         run = application.runs.get(run_id)
-        if run.state is RunState.RUNNING:
-            return run
-        time.sleep(0.02)
-    raise AssertionError(f"{run_id} never ran: {run}")
+        return run if run.state is RunState.RUNNING else None
+
+    return eventually(running, lambda: f"a run that runs: {application.runs.get(run_id)}")
 
 
 def _of_fresh_interpreters(application: Application) -> RunSupervisor:
     """Its workers are no forks: as a service's are."""
     settings = application.settings.for_children()
     return RunSupervisor(application.runs, settings, worker=(REAL, "-m", "clm.worker"))
-
-
-def _slow(exchange: ExchangeServer) -> None:
-    """Every answer of the exchange takes its time, so that a run lasts as long as a test needs."""
-    exchange.exchange.latency = 0.5
 
 
 def test_a_run_completes_in_a_child_and_leaves_its_report(service: Service) -> None:
@@ -73,7 +69,7 @@ def test_a_worker_gives_way_to_the_service_where_the_kernel_weighs_processes_and
 ) -> None:
     default = Settings.model_fields["worker_niceness"].default
     with running_service(tmp_path, worker_niceness=default) as (application, exchange):
-        _slow(exchange)
+        put_off(exchange)
 
         run = application.supervisor.submit(RunRequest(requested_by="rest"))
         worker = psutil.Process(int(_once_running(application, run.run_id).owner.rpartition(":")[2]))
@@ -90,7 +86,7 @@ def _assert_nice(worker: psutil.Process) -> None:
 
 def test_a_second_run_is_refused_while_one_is_under_way(service: Service) -> None:
     application, exchange = service
-    _slow(exchange)
+    put_off(exchange)
     first = application.supervisor.submit(RunRequest())
 
     with pytest.raises(RunInProgress) as refused:
@@ -103,24 +99,24 @@ def test_a_second_run_is_refused_while_one_is_under_way(service: Service) -> Non
 
 def _kill_worker(application: Application, run_id: str, attempt: int) -> None:
     """SIGKILL to the worker of that attempt, as soon as it has begun."""
-    for _ in range(1000):
+
+    def begun() -> Run | None:
         run = application.runs.get(run_id)
-        if run.state is RunState.RUNNING and run.attempt == attempt:
-            os.kill(int(run.owner.rpartition(":")[2]), signal.SIGKILL)
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"attempt {attempt} of {run_id} never began: {run}")
+        return run if run.state is RunState.RUNNING and run.attempt == attempt else None
+
+    run = eventually(begun, lambda: f"attempt {attempt} of {application.runs.get(run_id)}")
+    os.kill(int(run.owner.rpartition(":")[2]), signal.SIGKILL)
 
 
 def test_a_worker_that_is_killed_is_followed_by_another_and_the_interruption_stays_on_record(
     service: Service,
 ) -> None:
     application, exchange = service
-    _slow(exchange)
+    put_off(exchange)
     run = application.supervisor.submit(RunRequest(force=True))
 
     _kill_worker(application, run.run_id, 1)
-    exchange.exchange.latency = 0
+    let_go(exchange)
     ended = wait_for_end(application, run.run_id)
 
     assert (ended.state, ended.attempt, ended.error) == (RunState.COMPLETED, 2, None)
@@ -138,7 +134,7 @@ def test_a_run_whose_workers_die_again_and_again_is_given_up_and_leaves_champion
     application, exchange = service
     wait_for_end(application, application.supervisor.submit(RunRequest()).run_id)
     before = application.manager().get_model_status_summary()
-    _slow(exchange)
+    put_off(exchange)
     run = application.supervisor.submit(RunRequest(force=True))
 
     for attempt in (1, 2, 3):
@@ -149,7 +145,7 @@ def test_a_run_whose_workers_die_again_and_again_is_given_up_and_leaves_champion
     assert len(ended.interruptions) == 3
     assert application.manager().get_model_status_summary() == before
     assert [f for f in application.registry.verify() if f.severity == "error"] == []
-    exchange.exchange.latency = 0
+    let_go(exchange)
     again = application.supervisor.submit(RunRequest(force=True))
     assert wait_for_end(application, again.run_id).state is RunState.COMPLETED
 
@@ -193,7 +189,7 @@ def test_of_a_worker_elsewhere_only_its_silence_is_known(service: Service) -> No
 
 def test_a_run_that_is_cancelled_ends_its_worker_and_takes_its_right_to_write(service: Service) -> None:
     application, exchange = service
-    _slow(exchange)
+    put_off(exchange)
     run = _once_running(application, application.supervisor.submit(RunRequest()).run_id)
 
     ended = application.supervisor.cancel(run.run_id, "changed my mind")
@@ -223,7 +219,7 @@ def test_what_another_machine_left_behind_is_taken_up_at_the_next_look(service: 
 
 def test_closing_the_service_ends_its_children_and_says_so(tmp_path: Path) -> None:
     with running_service(tmp_path) as (application, exchange):
-        _slow(exchange)
+        put_off(exchange)
         run = application.supervisor.submit(RunRequest())
         pid = int(_once_running(application, run.run_id).owner.rpartition(":")[2])
         application.supervisor.close()
@@ -263,7 +259,7 @@ def test_a_worker_that_ends_without_a_word_or_cannot_start_is_told_apart(service
 
 def test_no_secret_stands_on_the_workers_command_line(service: Service) -> None:
     application, exchange = service
-    _slow(exchange)
+    put_off(exchange)
     supervisor = _of_fresh_interpreters(application)
     run = supervisor.submit(RunRequest())
 
@@ -286,7 +282,7 @@ def test_a_worker_beyond_its_limit_is_ended_and_the_run_says_which(
     limit: dict[str, float], said: str, tmp_path: Path
 ) -> None:
     with running_service(tmp_path, **limit) as (application, exchange):
-        _slow(exchange)
+        put_off(exchange)
         ended = wait_for_end(application, application.supervisor.submit(RunRequest()).run_id)
 
         assert ended.state is RunState.FAILED

@@ -19,6 +19,7 @@ from clm.exchange.clock import ExchangeClock
 from clm.exchange.server import ExchangeServer
 from clm.market.account import Account
 from tests.support.exchange import NOW, walk_market
+from tests.support.waiting import LIMIT
 
 #: A minute of theirs takes three seconds.
 HASTE = 20
@@ -64,7 +65,7 @@ def test_three_processes_that_fetch_at_once_are_never_told_to_slow_down(tmp_path
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        fetched = [process.communicate(timeout=300)[0].split()[-1] for process in processes]
+        fetched = [process.communicate(timeout=LIMIT)[0].split()[-1] for process in processes]
 
         asked = list(server.requests)
     assert fetched == [str(len(candles) - 1)] * 3
@@ -173,4 +174,5 @@ def test_a_lock_that_is_never_given_back_is_not_waited_for_without_end(tmp_path:
 
         assert account.book("exchange", 50, 50, 1000.0) == 0
 
-    assert timedelta(seconds=time.monotonic() - began) < timedelta(seconds=20)
+    # It is given back only afterwards: without an end of its own the wait would not have ended.
+    assert timedelta(seconds=time.monotonic() - began) < timedelta(seconds=LIMIT)

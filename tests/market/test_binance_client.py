@@ -32,6 +32,7 @@ from clm.market.pace import Pace
 from clm.market.store import CandleStore
 from clm.market.vendor import TRANSLATED, translate
 from tests.support.exchange import NOW, QUICK, market_of, serving, walk_market
+from tests.support.waiting import LIMIT
 
 MARKET, CANDLES = walk_market(4200)
 START = CANDLES.index[0].to_pydatetime()
@@ -239,7 +240,7 @@ class TestTroubleThatPasses:
         self, server: ExchangeServer, tmp_path: Path
     ) -> None:
         for _ in range(30):
-            requests.get(f"{server.url}/api/v3/ping", timeout=5)
+            requests.get(f"{server.url}/api/v3/ping", timeout=LIMIT)
         impatient = Pace(
             weight_budget=20, longest_wait=1, account=Account(tmp_path / "weight.json"), wall=lambda: 125.0
         )

@@ -20,6 +20,7 @@ from clm.market.connections import Connections
 from clm.market.lanes import in_order
 from clm.market.pace import Pace
 from tests.support.exchange import NOW, QUICK, market_of, serving, walk_market
+from tests.support.waiting import LIMIT, eventually
 
 
 def _nothing() -> None:
@@ -43,7 +44,7 @@ def test_so_many_are_asked_at_once_and_no_more() -> None:
             inside[0] += 1
             most[0] = max(most[0], inside[0])
         # Passed only by four together.
-        together.wait(timeout=30)
+        together.wait(timeout=LIMIT)
         with lock:
             inside[0] -= 1
         return number
@@ -168,8 +169,7 @@ def test_lanes_leave_no_thread_and_no_connection_behind(tmp_path: Path) -> None:
         opened = len(client._connections._opened)
         client.close()
 
-        deadline = time.monotonic() + 10
-        while any(t.name.startswith("lane") for t in threading.enumerate()) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not [t for t in threading.enumerate() if t.name.startswith("lane")]
+        eventually(
+            lambda: not any(t.name.startswith("lane") for t in threading.enumerate()), "the end of every lane"
+        )
         assert opened == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,12 +15,14 @@ import pytest
 from clm.core.domain import CANDLE_COLUMNS, Series
 from clm.core.errors import BadInput
 from clm.exchange.clock import ExchangeClock
+from clm.exchange.faults import FaultPlan
 from clm.exchange.market import merge
 from clm.exchange.server import ExchangeServer
 from clm.market.dumps import import_candles
 from clm.market.store import CandleStore
 from tests.support.candles import random_walk
 from tests.support.exchange import NOW
+from tests.support.waiting import LIMIT, eventually
 
 EVERY = tuple(Series(symbol, "1m") for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"))
 MINUTES = 40_000
@@ -56,15 +57,20 @@ def test_a_first_history_of_several_series_that_is_killed_half_way_fetches_nothi
     with ExchangeServer(market, clock, latency=0.05) as server:
         symbols = [series.symbol for series in EVERY]
         command = [sys.executable, "-c", FETCH, server.url, str(tmp_path), str(_start()), str(NOW), *symbols]
+        # It is given no more than these pages, so that it cannot be done before it is killed.
+        server.set_faults(FaultPlan.parse("429@100-1000", retry_after=60))
         with subprocess.Popen(command) as first:
-            while not (CandleStore(tmp_path).coverage(EVERY[1]).spans and _asked(server) > len(EVERY) * 20):
-                assert first.poll() is None, "it was done before it was killed"
-                time.sleep(0.005)
+            eventually(
+                lambda: CandleStore(tmp_path).coverage(EVERY[1]).spans and _asked(server) > len(EVERY) * 20,
+                "half of the history",
+                pause=0.005,
+            )
             first.send_signal(signal.SIGKILL)
+        server.set_faults("")
         asked = _asked(server)
         known = {series: CandleStore(tmp_path).coverage(series).spans for series in EVERY}
 
-        subprocess.run(command, check=True, timeout=300)
+        subprocess.run(command, check=True, timeout=LIMIT)
 
         again = [seen.params for seen in server.requests if seen.path.endswith("klines")][asked:]
     for series in EVERY:

@@ -25,6 +25,7 @@ from clm.market.store import Coverage
 from tests.support.candles import random_walk
 from tests.support.exchange import serving, simulated
 from tests.support.s3 import BUCKET, S3, s3_server
+from tests.support.waiting import LIMIT
 
 HOURLY = Series("BTCUSDT", "1h")
 HOUR = 3_600_000
@@ -189,7 +190,7 @@ def test_a_candle_store_on_s3_keeps_what_two_writers_wrote(url: str) -> None:
     children = [_writer(url, rows, 1) for rows in (70, 110)]
     _going(*children)
     for child in children:
-        child.communicate(timeout=60)
+        child.communicate(timeout=LIMIT)
 
     assert [child.returncode for child in children] == [0, 0]
     _assert_same(SegmentStore(url).read(HOURLY, ALL), CANDLES)
@@ -241,12 +242,12 @@ class TestAStoreThatFails:
         store = SegmentStore(f"s3://{BUCKET}/denied")
         _put(store, 0, 10)
         # From now on the server knows its users, and nobody is one of them.
-        httpx.post(f"{server.url}/moto-api/reset-auth", content=b"0")
+        httpx.post(f"{server.url}/moto-api/reset-auth", content=b"0", timeout=LIMIT)
         try:
             with pytest.raises(StorageFailed, match=rf"s3://{BUCKET}/denied.*Access Key Id"):
                 store.read(HOURLY, _span(0, 10))
         finally:
-            httpx.post(f"{server.url}/moto-api/reset-auth", content=b"inf")
+            httpx.post(f"{server.url}/moto-api/reset-auth", content=b"inf", timeout=LIMIT)
 
     def test_fails_in_seconds_where_nobody_listens_and_goes_on_once_it_is_back(self, server: S3) -> None:
         store = SegmentStore(f"s3://{BUCKET}/down")
@@ -255,7 +256,8 @@ class TestAStoreThatFails:
         began = time.monotonic()
         with pytest.raises(StorageFailed, match=rf"s3://{BUCKET}/down"):
             _put(store, 10, 20)
-        assert time.monotonic() - began < 20
+        # The library by itself would try again for minutes.
+        assert time.monotonic() - began < 120
 
         server.start()
         server.make_bucket()

@@ -19,6 +19,7 @@ from clm.core.domain import Series
 from clm.core.errors import StorageFailed
 from clm.market.store import CandleStore, Coverage
 from tests.support.candles import random_walk
+from tests.support.waiting import LIMIT
 
 HOURLY = Series("BTCUSDT", "1h")
 HOUR = 3_600_000
@@ -187,7 +188,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_readable_store_that_knows_what_i
 def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     children = [_writer(tmp_path, rows, 1) for rows in (70, 110)]
     for child in children:
-        child.communicate(timeout=60)
+        child.communicate(timeout=LIMIT)
 
     assert [child.returncode for child in children] == [0, 0]
     _assert_same(CandleStore(tmp_path).read(HOURLY, ALL), CANDLES)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ from clm.registry.sql import SQLModelRegistry
 from tests.support.backups import RIDGE, backup_of, hashes, work
 from tests.support.schema import contents_of, upgrade_to
 from tests.support.versions import BTC, ETH, candidate
+from tests.support.waiting import eventually
 
 
 def _nothing_but(folder: Path, *names: str) -> bool:
@@ -154,6 +156,10 @@ back_up(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
 """
 
 
+def _more_than(folder: Path, entries: int) -> bool:
+    return len(list(folder.glob("*"))) > entries
+
+
 @contextmanager
 def _busy(db_url: str, models: Path) -> Iterator[None]:
     """A process that saves, promotes, rolls back and puts away, inside."""
@@ -239,7 +245,10 @@ class TestWhileOthersWork:
             )
             assert child.stdout is not None
             child.stdout.readline()
-            time.sleep(dice.uniform(0.0, 0.25))
+            # Of each before it there is a whole backup or a beginning of one.
+            eventually(partial(_more_than, tmp_path / "backups", number), "a beginning", pause=0.001)
+            # Every other one at once, so that also on a quick machine some are not whole.
+            time.sleep(dice.uniform(0.0, 0.25) if number % 2 else 0)
             child.send_signal(signal.SIGKILL)
             child.communicate()
             if folder.exists():

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from clm.registry.database import Database
 from tests.support.postgres import fresh_database
+from tests.support.waiting import LIMIT
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -24,12 +25,12 @@ def test_a_connection_that_is_out_when_it_is_closed_is_closed_when_it_comes_back
         def read() -> None:
             with held[0].reading() as connection:
                 reading.set()
-                go_on.wait(10)
+                go_on.wait(LIMIT)
                 found.append(connection.execute(sa.text("SELECT 1")).scalar_one())
 
         reader = threading.Thread(target=read)
         reader.start()
-        assert reading.wait(10)
+        assert reading.wait(LIMIT)
         held[0].close()
         go_on.set()
         reader.join()

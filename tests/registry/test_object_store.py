@@ -220,7 +220,8 @@ class TestAStoreThatFails:
             registry.save_model(candidate(1))
         with pytest.raises(StorageFailed, match=f"{url}.*cannot be read"):
             registry.load_model(saved)
-        assert time.monotonic() - began < 30
+        # The library by itself would try again for minutes.
+        assert time.monotonic() - began < 120
         server.start()
         server.make_bucket()
 

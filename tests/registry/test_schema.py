@@ -17,6 +17,7 @@ from clm.registry.migrate import HEAD, KNOWN, VERSION_TABLE, ensure_schema, migr
 from clm.registry.sql import SQLModelRegistry
 from clm.registry.tables import METADATA
 from tests.support.versions import BTC
+from tests.support.waiting import LIMIT
 
 
 def test_the_migrations_make_exactly_the_tables_the_code_speaks_of(empty_url: str) -> None:
@@ -70,7 +71,7 @@ def test_processes_that_open_an_empty_database_at_once_upgrade_it_once(empty_url
         child.stdin.write(b"go\n")
         child.stdin.flush()
     for child in children:
-        child.communicate(timeout=60)
+        child.communicate(timeout=LIMIT)
 
     assert [child.returncode for child in children] == [0, 0, 0]
     engine = open_engine(empty_url)

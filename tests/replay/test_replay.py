@@ -7,10 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,9 @@ from clm.replay.report import table_row
 from clm.replay.walk import Task, steps_done, walk
 from clm.settings import Settings
 from tests.support.candles import random_walk
+from tests.support.quick import REAL
 from tests.support.versions import BTC, ETH
+from tests.support.waiting import LIMIT, eventually
 
 HOUR = timedelta(hours=1)
 START = datetime(2024, 5, 1, tzinfo=UTC)
@@ -136,24 +137,26 @@ walk(_task(Path(sys.argv[1])))
 """
 
 
+def _has_done(task: Task, steps: int) -> bool:
+    return steps_done(task) >= steps
+
+
 def test_killed_and_begun_again_it_comes_to_the_same(tmp_path: Path) -> None:
     whole = _task(tmp_path / "whole")
     walk(whole)
 
     folder = tmp_path / "killed"
+    killed = _task(folder)
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     for _ in range(2):
+        wanted = min(steps_done(killed) + 2, killed.steps)
         child = subprocess.Popen(
             [sys.executable, "-c", _WALK, str(folder), str(Path(__file__).parent)],
             env={**os.environ, "PYTHONPATH": paths},
         )
-        began = steps_done(_task(folder))
-        deadline = time.monotonic() + 60
-        while steps_done(_task(folder)) < began + 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        eventually(partial(_has_done, killed, wanted), "two more steps")
         child.send_signal(signal.SIGKILL)
         child.wait()
-    killed = _task(folder)
     assert 0 < steps_done(killed) <= killed.steps
 
     walk(killed)
@@ -179,7 +182,7 @@ def test_trainings_begun_beside_the_tick_come_to_the_same(series: tuple[Series, 
 def test_ends_with_whoever_began_it_and_keeps_what_it_has_done(tmp_path: Path) -> None:
     _candles(tmp_path, BTC)
     command = [
-        sys.executable, "-m", "clm", "replay", "--candles", str(tmp_path), "--symbols", "BTCUSDT",
+        REAL, "-m", "clm", "replay", "--candles", str(tmp_path), "--symbols", "BTCUSDT",
         "--models", "lightgbm", "--policies", "evidence", "--step-days", "1", "--start", "2024-05-01",
         "--end", "2024-06-25", "--out", str(tmp_path / "out"),
     ]  # fmt: skip
@@ -188,22 +191,18 @@ def test_ends_with_whoever_began_it_and_keeps_what_it_has_done(tmp_path: Path) -
         command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     state = tmp_path / "out" / "evidence-BTCUSDT" / "state.json"
-    _until(state.is_file)
+    eventually(state.is_file, "a first step")
     workers = psutil.Process(begun.pid).children(recursive=True)
     begun.kill()
     begun.wait()
 
     assert workers
-    _until(lambda: not any(w.is_running() and w.status() != psutil.STATUS_ZOMBIE for w in workers))
+    eventually(
+        lambda: not any(w.is_running() and w.status() != psutil.STATUS_ZOMBIE for w in workers),
+        "the end of its workers",
+    )
     done = json.loads(state.read_text())["done"]
     assert 1 <= done < 55
-
-
-def _until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s"
-        time.sleep(0.05)
 
 
 def test_a_folder_of_a_replay_with_other_options_is_refused(tmp_path: Path) -> None:
@@ -258,7 +257,9 @@ def test_the_command_reports_in_a_table_json_and_a_page(tmp_path: Path) -> None:
     }  # fmt: skip
     command = [sys.executable, "-c", "from clm.cli import main; main()", *arguments]
 
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=110)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=LIMIT
+    )
 
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
@@ -282,7 +283,7 @@ def test_what_cannot_be_replayed_is_refused(more: list[str], said: str, tmp_path
     arguments = [part for pair in given.items() for part in pair]
     command = [sys.executable, "-c", "from clm.cli import main; main()", "replay", *arguments]
 
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=LIMIT)
 
     assert done.returncode == 2
     assert said in done.stderr

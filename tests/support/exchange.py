@@ -10,11 +10,13 @@ import pandas as pd
 
 from clm.core.domain import Series
 from clm.exchange.clock import ExchangeClock
+from clm.exchange.faults import FaultPlan
 from clm.exchange.market import Market, Tape, merge
 from clm.exchange.server import ExchangeServer
 from clm.exchange.simulate import simulate_market
 from clm.market.pace import Pace
 from tests.support.candles import random_walk
+from tests.support.waiting import LIMIT
 
 NOW = datetime(2024, 6, 1, 0, 30, tzinfo=UTC)
 #: Retries without waiting; what would have been slept is thrown away.
@@ -56,3 +58,31 @@ def walk_market(rows: int = 3500, seed: int = 0) -> tuple[Market, pd.DataFrame]:
 def serving(market: Market, now: datetime = NOW) -> ExchangeServer:
     """The exchange at `now`, its clock standing still."""
     return ExchangeServer(market, ExchangeClock(now, speed=0))
+
+
+def put_off(server: ExchangeServer) -> None:
+    """Who wants candles is told to come back in a minute: a run is under way for four, unless it is ended.
+
+    Longer than where no answer comes at all, and nobody is kept waiting but who is willing to.
+    """
+    server.set_faults(FaultPlan.parse("429", retry_after=60))
+
+
+def hold_back(server: ExchangeServer) -> None:
+    """No candle is given out before `let_go`. A run gives up after five tries of twenty seconds each."""
+    server.exchange.stopping = False
+    server.set_faults(FaultPlan.parse("timeout", timeout_seconds=LIMIT))
+
+
+def slow_down(server: ExchangeServer, seconds: float) -> None:
+    """Every answer takes so long."""
+    server.exchange.stopping = False
+    server.exchange.latency = seconds
+
+
+def let_go(server: ExchangeServer) -> None:
+    """Answers come at once again, those that were held back too."""
+    server.set_faults("")
+    server.exchange.latency = 0
+    # What is held back, is so until a server stops; it does not.
+    server.exchange.stopping = True

@@ -30,7 +30,7 @@ from clm.registry.sql import SQLModelRegistry
 from tests.support.frames import feature_frame
 from tests.support.versions import BTC, candidate
 
-_SECONDS = 20.0
+_SECONDS = 120.0
 #: More memory than any file here may need, beyond what the libraries took when they were imported.
 _MEMORY = 512 * 2**20
 _FRAME = feature_frame(50, 4)

@@ -10,7 +10,6 @@ import atexit
 import os
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ import pytest
 from benchmarks.asking import free_port
 from clm.registry.migrate import upgrade
 from tests.support.costs import watch
+from tests.support.waiting import LIMIT, eventually
 
 
 @contextmanager
@@ -121,7 +121,7 @@ class Server:
         """For good."""
         assert self._undertaker.stdin is not None
         self._undertaker.stdin.close()
-        self._undertaker.wait(60)
+        self._undertaker.wait(LIMIT)
 
     def _postmaster(self) -> int:
         return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
@@ -162,10 +162,11 @@ def _server() -> str | None:
 
 
 def _wait_for(url: str) -> None:
-    for _ in range(100):
+    def answers() -> bool:
         try:
-            psycopg.connect(url.replace("+psycopg", ""), connect_timeout=1).close()
-            return
+            psycopg.connect(url.replace("+psycopg", ""), connect_timeout=10).close()
         except psycopg.OperationalError:
-            time.sleep(0.05)
-    raise RuntimeError(f"PostgreSQL at {url} does not answer")
+            return False
+        return True
+
+    eventually(answers, f"an answer of PostgreSQL at {url}", pause=0.05)

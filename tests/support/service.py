@@ -24,11 +24,13 @@ def settings_for(exchange: ExchangeServer, folder: Path, **more: Any) -> Setting
     """Basic features, 90 days, LightGBM and XGBoost with a few trees, everything below `folder`."""
     few = {"num_trees": 5, "min_data_in_leaf": 100}
     given: dict[str, Any] = {
-        "binance_url": exchange.url, "db_url": sqlite_in(folder), "model_dir": folder / "models",
+        "binance_url": exchange.url, "model_dir": folder / "models",
         "data_dir": folder / "data", "training_lookback_days": 90, "features": "basic", "schedule": "off",
         "live_shadow": False, "shutdown_grace_seconds": 0, "keep_versions": 0,
         "training_params": {"xgboost": few, "lightgbm": few}, "log_level": "error", "worker_niceness": 0,
     }  # fmt: skip
+    if "db_url" not in more:
+        given["db_url"] = sqlite_in(folder)
     return Settings.load(**{**given, **more})
 
 

@@ -14,6 +14,7 @@ import pytest
 from clm.settings import Settings
 from tests.support.exchange import serving, simulated
 from tests.support.shell import Shell, shell_in
+from tests.support.waiting import LIMIT
 
 _WRITER = """
 import sys, structlog
@@ -69,7 +70,7 @@ def test_processes_that_write_and_rotate_at_once_lose_and_tear_no_line(tmp_path:
     file = str(tmp_path / "logs" / "clm.log")
 
     writers = [_run(_WRITER, file, name, "20000") for name in ("a", "b", "c")]
-    ends = [writer.communicate(timeout=60) for writer in writers]
+    ends = [writer.communicate(timeout=LIMIT) for writer in writers]
 
     assert [writer.returncode for writer in writers] == [0, 0, 0], ends
     lines = _lines(tmp_path / "logs")
@@ -82,7 +83,7 @@ def test_processes_that_write_and_rotate_at_once_lose_and_tear_no_line(tmp_path:
 @pytest.mark.parametrize("file", ["/dev/full", "/proc/none/clm.log"], ids=["full", "unwritable"])
 def test_a_log_that_cannot_be_written_is_complained_of_once_and_stops_nothing(file: str) -> None:
     writer = _run(_WRITER, file, "a", "10000000")
-    _, said = writer.communicate(timeout=60)
+    _, said = writer.communicate(timeout=LIMIT)
 
     assert writer.returncode == 0
     complaints = re.findall(r"CLM_LOG_FILE: .*", said)
@@ -108,7 +109,7 @@ def test_no_line_holds_a_secret(tmp_path: Path) -> None:
         "except ValueError:\n    log.warning('c', exc_info=True)\n"
     )
 
-    _, said = _run(code).communicate(timeout=60)
+    _, said = _run(code).communicate(timeout=LIMIT)
 
     for text in (said, (tmp_path / "clm.log").read_text()):
         assert text.count("***") >= 6

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from clm.core.ambit import heard_by
 from clm.core.domain import SCALE, TARGET
 from clm.core.errors import ArtifactCorrupt, BadInput, SchemaMismatch, TrainingFailed
 from clm.core.plugins import model_family
@@ -26,6 +26,7 @@ from clm.training.trainer import QuantumModelTrainer
 from tests.support.candles import random_walk
 from tests.support.networks import NEURAL, needs_deep, network, past_frame, small
 from tests.support.quick import REAL
+from tests.support.waiting import LIMIT, eventually
 
 pytestmark = [needs_deep, pytest.mark.rehearse]
 BY_FAMILY = NEURAL
@@ -119,7 +120,7 @@ def test_impossible_parameters_are_refused_before_anything_starts(family: str) -
 def test_the_cost_of_a_training_is_told(family: str) -> None:
     cost = network(family).cost
 
-    assert 0 < cost["seconds"] < 120
+    assert 0 < cost["seconds"] < LIMIT
     assert 100e6 < cost["peak_bytes"] < 1.5e9
     assert cost["device"] in ("cpu", "cuda")
 
@@ -171,19 +172,21 @@ def test_a_training_that_is_killed_is_told_and_leaves_no_process() -> None:
         params={"nhits": small("nhits", max_steps=100_000, early_stop_patience=9999)}
     )
     failed: list[TrainingFailed] = []
+    under_way = threading.Event()
 
     def train() -> None:
         try:
-            trainer.train("nhits", past_frame())
+            with heard_by(lambda part: under_way.set()):
+                trainer.train("nhits", past_frame())
         except TrainingFailed as error:
             failed.append(error)
 
     thread = threading.Thread(target=train)
     thread.start()
     victim = _new_child(before)
-    time.sleep(1)
+    assert under_way.wait(LIMIT)
     os.kill(victim, signal.SIGKILL)
-    thread.join(30)
+    thread.join(LIMIT)
 
     assert "ended by signal 9" in str(failed[0])
     assert not psutil.pid_exists(victim)
@@ -192,20 +195,20 @@ def test_a_training_that_is_killed_is_told_and_leaves_no_process() -> None:
 def test_a_child_ends_with_its_parent_also_in_the_middle_of_a_training() -> None:
     code = (
         "from tests.support.networks import past_frame, small\n"
+        "from clm.core.ambit import heard_by\n"
         "from clm.training.trainer import QuantumModelTrainer\n"
         "params = {'nhits': small('nhits', max_steps=100_000, early_stop_patience=9999)}\n"
-        "QuantumModelTrainer(params=params).train('nhits', past_frame())\n"
+        "with heard_by(lambda part: print('under way', flush=True)):\n"
+        "    QuantumModelTrainer(params=params).train('nhits', past_frame())\n"
     )
-    parent = subprocess.Popen([REAL, "-c", code])
-    deadline = time.monotonic() + 60
-    children: list[psutil.Process] = []
-    while not children and time.monotonic() < deadline:
-        children = psutil.Process(parent.pid).children()
-        time.sleep(0.05)
+    parent = subprocess.Popen([REAL, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "under way\n"
+    children = psutil.Process(parent.pid).children()
     parent.kill()
-    parent.wait()
+    parent.communicate()
 
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=LIMIT)
     assert children
     assert alive == []
 
@@ -273,10 +276,7 @@ def test_the_process_that_asks_never_loads_pytorch() -> None:
 
 
 def _new_child(before: set[int]) -> int:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        new = [p.pid for p in psutil.Process().children(recursive=True) if p.pid not in before]
-        if new:
-            return new[0]
-        time.sleep(0.02)
-    raise AssertionError("no process was begun")
+    def new() -> list[int]:
+        return [p.pid for p in psutil.Process().children(recursive=True) if p.pid not in before]
+
+    return eventually(new, "a process")[0]

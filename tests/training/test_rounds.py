@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from itertools import pairwise
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,36 +33,40 @@ def test_every_round_is_counted_and_the_model_is_the_same_to_the_last_bit(
 
 
 @pytest.mark.parametrize("family", BOOSTED)
-def test_a_word_comes_now_and_then_and_a_short_training_has_none(family: str) -> None:
-    heard, times = list[Part](), list[float]()
+def test_a_word_comes_now_and_then_and_a_short_training_has_none(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock on which each round takes a sixty-fourth of a second."""
+    looks, heard = count(), list[Part]()
+    monkeypatch.setattr(ambit, "time", SimpleNamespace(monotonic=lambda: next(looks) / 64))
+    every = int(ambit.TOLD_EVERY * 64)
 
-    def hear(part: Part) -> None:
-        heard.append(part)
-        times.append(time.monotonic())
-
-    with heard_by(hear):
+    with heard_by(heard.append):
         QuantumModelTrainer().train(
             family, feature_frame(1200), {"num_boost_round": 5, "min_data_in_leaf": 50}
         )
         short = len(heard)
-        many = {"num_boost_round": 5000, "preset": "accurate", "max_depth": 3}
+        many = {"num_boost_round": 100, "min_data_in_leaf": 50}
         QuantumModelTrainer().train(family, feature_frame(1200), many)
 
     assert short == 0
+    assert heard == [Part(done, 100, "rounds") for done in range(every, 101, every)]
     assert len(heard) > 1
-    assert min(after - before for before, after in pairwise(times)) >= ambit.TOLD_EVERY - 0.01
 
 
 def test_counting_takes_a_millionth_of_a_second() -> None:
     with heard_by(lambda part: None):
-        count = ambit.counter(100_000, "rounds")
-        assert count is not None
-        began = time.process_time()
-        for done in range(100_000):
-            count(done)
+        told = ambit.counter(100_000, "rounds")
+        assert told is not None
+        took = []
+        for _ in range(5):
+            began = time.process_time()
+            for done in range(100_000):
+                told(done)
+            took.append(time.process_time() - began)
 
-    # A round of the smallest training takes a thousand times as long.
-    assert (time.process_time() - began) / 100_000 < 5e-6
+    # A round of the smallest training takes a thousand times as long. Of five, the least disturbed.
+    assert min(took) / 100_000 < 5e-6
     assert ambit.counter(10, "rounds") is None
 
 
