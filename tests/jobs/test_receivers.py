@@ -23,7 +23,7 @@ class _Indiscreet:
         said = f"POST https://hooks.example.com/services/{TOKEN.lower()}/x was refused"
         if self._raises:
             raise ConnectionError(said)
-        logging.getLogger("apprise").warning(said)
+        logging.getLogger("apprise").error(said)
         return False
 
 
