@@ -168,6 +168,7 @@ class TestDoors:
         assert origin_and_cookie(CLM_TRUSTED_PROXIES="127.0.0.1") == ("192.0.2.7", True)
 
 
+@pytest.mark.rehearse
 def test_no_secret_is_in_logs_answers_rows_or_command_lines(
     shell: Shell, exchange: ExchangeServer, tmp_path: Path
 ) -> None:

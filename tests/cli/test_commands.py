@@ -344,7 +344,7 @@ def test_the_exchange_and_the_service_as_two_commands(tmp_path: Path) -> None:
         "CLM_PORT": str(free_port()),
         "CLM_TRAINING_LOOKBACK_DAYS": "90",
     }
-    service = shell.anew().start("serve")
+    service = shell.start("serve")
     base = line_of(service, "CLM on").split()[2].removesuffix("/docs")
     until_it_answers(base)
 

@@ -101,6 +101,7 @@ ODD = [
 ]  # fmt: skip
 
 
+@pytest.mark.rehearse
 @examples(150)
 @given(options=st.dictionaries(st.sampled_from(NUMBERS), st.sampled_from([*ODD, ""]), max_size=3))
 def test_any_number_for_an_exchange_whose_port_is_taken(

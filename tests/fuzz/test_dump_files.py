@@ -62,6 +62,7 @@ def struck(draw: st.DrawFn, whole: bytes) -> bytes:
     return bytes(raw)
 
 
+@pytest.mark.rehearse
 @examples(500)
 @given(content=dumps() | st.binary(max_size=200), mend=st.booleans())
 @example(content=b"", mend=False)

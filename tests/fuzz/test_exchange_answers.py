@@ -66,6 +66,7 @@ def pages(draw: st.DrawFn) -> Any:
     return rows
 
 
+@pytest.mark.rehearse
 @examples(1200)
 @given(answer=pages() | JSON)
 def test_an_answer_is_a_sound_frame_or_an_error_of_ours(answer: Any) -> None:

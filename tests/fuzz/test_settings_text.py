@@ -66,6 +66,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.rehearse
 @examples(1500)
 @given(name=st.sampled_from(NAMES), value=VALUES)
 @example(name="CLM_TRAINING_PARAMS", value="{")
@@ -90,6 +91,7 @@ def test_any_text_in_any_variable(name: str, value: str) -> None:
 NUMBERS = [name for name in NAMES if Settings.model_fields[name[4:].lower()].annotation in (float, int)]
 
 
+@pytest.mark.rehearse
 @examples(400)
 @given(values=st.dictionaries(
     st.sampled_from(NUMBERS),
@@ -142,6 +144,7 @@ SECRET = "tr0ub4dor&3"
 AROUND = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=8)
 
 
+@pytest.mark.rehearse
 @examples(500)
 @given(
     scheme=st.sampled_from(["postgresql+psycopg", "http", "https", "ftp", "redis", ""]),

@@ -71,6 +71,7 @@ def _writer(db_url: str, models: Path) -> Iterator[list[str]]:
         thread.join()
 
 
+@pytest.mark.rehearse
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_registry_that_was_destroyed_comes_back_and_answers_as_before(kind: str, tmp_path: Path) -> None:
     with ExitStack() as stack, running_service(tmp_path) as (application, exchange):

@@ -31,7 +31,7 @@ from tests.support.exchange import hold_back, let_go
 from tests.support.service import running_service, settings_for, wait_for_end
 from tests.support.waiting import eventually
 
-TWO = {"symbols": ("BTCUSDT", "ETHUSDT"), "processes": 2}
+TWO = {"symbols": ("BTCUSDT", "ETHUSDT"), "processes": 2, "executor": "local"}
 FIVE = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT")
 
 
@@ -53,7 +53,7 @@ def _versions(application: Application) -> Counter[str]:
 def test_every_series_is_done_once_and_the_report_is_the_same_either_way(
     executor: str, tmp_path: Path
 ) -> None:
-    with running_service(tmp_path, executor=executor, **TWO) as (application, _):
+    with running_service(tmp_path, **{**TWO, "executor": executor}) as (application, _):
         run = _done(application, requested_by="rest")
 
         assert (run.state, run.error) == (RunState.COMPLETED, None)
@@ -66,6 +66,7 @@ def test_every_series_is_done_once_and_the_report_is_the_same_either_way(
         assert broken_promises(application) == []
 
 
+@pytest.mark.rehearse
 def test_what_is_done_in_other_processes_is_told_model_by_model_while_it_goes_on(tmp_path: Path) -> None:
     seen: set[tuple[str, str]] = set()
     # Each fit takes the processor long enough to be seen, however slow that is.
@@ -84,12 +85,13 @@ def test_what_is_done_in_other_processes_is_told_model_by_model_while_it_goes_on
     assert any(said.startswith("training xgboost on") for state, said in seen if state == "training")
 
 
+@pytest.mark.rehearse
 def test_side_by_side_the_models_are_those_of_one_after_the_other(tmp_path: Path) -> None:
     found = []
     for executor in ("local", "inline"):
         folder = tmp_path / executor
         folder.mkdir()
-        with running_service(folder, executor=executor, **TWO) as (application, _):
+        with running_service(folder, **{**TWO, "executor": executor}) as (application, _):
             _done(application)
             registries = [application.registry.for_series(series) for series in application.series]
             champions = [registry.get_active(m) for registry in registries for m in application.models]
@@ -100,7 +102,10 @@ def test_side_by_side_the_models_are_those_of_one_after_the_other(tmp_path: Path
 
 
 def test_a_series_that_fails_is_named_and_the_others_are_done(tmp_path: Path) -> None:
-    with running_service(tmp_path, symbols=("BTCUSDT", "NOSUCHCOIN"), processes=2) as (application, _):
+    with running_service(tmp_path, symbols=("BTCUSDT", "NOSUCHCOIN"), processes=2, executor="local") as (
+        application,
+        _,
+    ):
         run = _done(application)
 
         assert run.state is RunState.COMPLETED
@@ -129,9 +134,10 @@ def _five(folder: Path) -> tuple[ExchangeServer, Settings]:
         FIVE, "1h", start=NOW - timedelta(days=120), end=NOW + timedelta(days=1), seed=3, signal=0.04
     )
     exchange = ExchangeServer(market, ExchangeClock(NOW, speed=0))
-    return exchange, settings_for(exchange, folder, symbols=FIVE, processes=2)
+    return exchange, settings_for(exchange, folder, symbols=FIVE, processes=2, executor="local")
 
 
+@pytest.mark.rehearse
 @pytest.mark.parametrize("victim", ["the worker", "one of its processes"])
 def test_killed_half_way_nothing_is_trained_twice_and_all_is_done_in_the_end(
     victim: str, tmp_path: Path
@@ -248,7 +254,10 @@ def test_on_a_cluster_a_series_that_takes_too_long_fails_alone_and_its_worker_go
 @pytest.mark.rehearse
 def test_a_cluster_that_does_not_answer_fails_the_run_with_that_reason(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-    with running_service(tmp_path, executor=f"dask://127.0.0.1:{free_port()}", **TWO) as (application, _):
+    with running_service(tmp_path, **{**TWO, "executor": f"dask://127.0.0.1:{free_port()}"}) as (
+        application,
+        _,
+    ):
         run = _done(application)
 
         assert run.state is RunState.FAILED

@@ -142,6 +142,7 @@ class TestAModelOverAllSeries:
         assert again["verdict"] == "different"
         assert any("ETHUSDT" in d["said"] for d in again["differences"]), again
 
+    @pytest.mark.rehearse
     def test_side_by_side_is_the_one_of_one_after_the_other(self, tmp_path: Path) -> None:
         found = []
         for executor in ("local", "inline"):

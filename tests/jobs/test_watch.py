@@ -119,6 +119,7 @@ def test_an_exchange_that_is_down_ends_nothing(trained: Trained) -> None:
     assert Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.rehearse
 def test_the_service_ticks_at_each_close_and_retrains_at_each_slot_of_an_accelerated_exchange(
     tmp_path: Path,
 ) -> None:

@@ -60,6 +60,7 @@ def _put(store: SegmentStore, low: int, high: int) -> None:
     store.write(HOURLY, CANDLES.iloc[low:high], _span(low, high))
 
 
+@pytest.mark.rehearse
 def test_a_candle_store_on_s3_reads_back_what_was_written_over_months_and_parts(url: str) -> None:
     store = SegmentStore(url)
     store.write(HOURLY, CANDLES, ALL, 1234.5)

@@ -148,6 +148,7 @@ TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.ju
 VALUES = st.tuples(DOUBLES, DOUBLES | st.none(), TIMES, TEXTS, JSONS, JSONS | st.none())
 
 
+@pytest.mark.rehearse
 @pytest.mark.parametrize("kinds", WAYS[:2], ids=" to ".join)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
@@ -204,6 +205,7 @@ def test_json_keeps_its_digits_and_spaces(way: Way) -> None:
     assert {row["report_json"] for row in contents_of(target)["clm_runs"].values()} == {text}
 
 
+@pytest.mark.rehearse
 def test_a_copy_holds_nobody_up_and_sees_nothing_of_what_they_write(way: Way) -> None:
     source, target = way
     upgrade(source)

@@ -89,6 +89,7 @@ def test_nobody_knows_a_candle_before_it_closed() -> None:
     assert seen.index[-1] == frame.index[99]
 
 
+@pytest.mark.rehearse
 @pytest.mark.parametrize("policy", ["never", "newest", "threshold", "evidence"])
 def test_every_hour_is_scored_by_who_reigned_then(policy: str, tmp_path: Path) -> None:
     task = _task(tmp_path, policy)
@@ -107,6 +108,7 @@ def test_every_hour_is_scored_by_who_reigned_then(policy: str, tmp_path: Path) -
     assert len(scores.curve) == 6 * 7
 
 
+@pytest.mark.rehearse
 def test_what_comes_later_changes_nothing_before(tmp_path: Path) -> None:
     one, other = _task(tmp_path / "one"), _task(tmp_path / "other")
     changed = pd.read_parquet(other.candles[0])
@@ -141,6 +143,7 @@ def _has_done(task: Task, steps: int) -> bool:
     return steps_done(task) >= steps
 
 
+@pytest.mark.rehearse
 def test_killed_and_begun_again_it_comes_to_the_same(tmp_path: Path) -> None:
     whole = _task(tmp_path / "whole")
     walk(whole)
@@ -164,6 +167,7 @@ def test_killed_and_begun_again_it_comes_to_the_same(tmp_path: Path) -> None:
     assert _decisions(killed) == _decisions(whole)
 
 
+@pytest.mark.rehearse
 @pytest.mark.parametrize("series", [(BTC,), (BTC, ETH)], ids=["one series", "two"])
 def test_trainings_begun_beside_the_tick_come_to_the_same(series: tuple[Series, ...], tmp_path: Path) -> None:
     one = _task(tmp_path / "one", weeks=4, series=series)
@@ -216,6 +220,7 @@ def test_a_folder_of_a_replay_with_other_options_is_refused(tmp_path: Path) -> N
     assert steps_done(task) == 1
 
 
+@pytest.mark.rehearse
 def test_of_several_model_types_the_ensemble_is_scored_too_over_the_same_hours(tmp_path: Path) -> None:
     task = _task(tmp_path, weeks=3, models=("xgboost", "lightgbm"))
 
@@ -244,6 +249,7 @@ def test_every_decision_of_months_recomputes_bit_for_bit(tmp_path: Path) -> None
             assert {"first", "evidence"} <= {d.label for d in decided}
 
 
+@pytest.mark.rehearse
 def test_the_command_reports_in_a_table_json_and_a_page(tmp_path: Path) -> None:
     for seed, series in enumerate((BTC, ETH)):
         _candles(tmp_path, series, seed)

@@ -209,12 +209,12 @@ def become(order: Order) -> None:
     option, what, *rest = order.arguments
     if option == "-m":
         sys.argv, sys.path[0] = [what, *rest], order.folder
-        # A module is imported already: what its last line would do is done, and children find it by its name.
-        module = sys.modules["__main__"] = sys.modules.get(f"{what}.__main__", sys.modules[what])
-        if what == "clm":
-            runpy.run_module("clm", run_name="__main__", alter_sys=True)
-        else:
-            sys.exit(module.main())
+        if what not in ("clm.live", "clm.rebuild", "clm.worker"):
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+            return
+        # It is imported already: what its last line would do is done, and its children find it by its name.
+        module = sys.modules["__main__"] = sys.modules[what]
+        sys.exit(module.main())
     else:
         sys.argv, sys.path[0] = ["-c", *rest], ""
         module = sys.modules["__main__"] = types.ModuleType("__main__")

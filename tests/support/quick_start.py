@@ -13,7 +13,7 @@ from array import array
 #: Signals that are handed on. SIGKILL cannot be: the nursery sees the connection close, and kills.
 PASSED_ON = (1, 2, 3, 10, 12, 15)
 #: What of CLM may be forked. Not what watches its parent: a pool's and a network's processes.
-_MODULES = ("clm", "clm.live", "clm.rebuild", "clm.worker")
+_MODULES = ("clm", "clm.live", "clm.rebuild", "clm.worker", "tests.support.loading")
 _READ = ("PYTHON", "LC_", "LANG")
 _TRIES, _WAIT = 1200, 0.05
 

@@ -27,7 +27,8 @@ def settings_for(exchange: ExchangeServer, folder: Path, **more: Any) -> Setting
         "binance_url": exchange.url, "model_dir": folder / "models",
         "data_dir": folder / "data", "training_lookback_days": 90, "features": "basic", "schedule": "off",
         "live_shadow": False, "shutdown_grace_seconds": 0, "keep_versions": 0,
-        "training_params": {"xgboost": few, "lightgbm": few}, "log_level": "error", "worker_niceness": 0,
+        "training_params": {"xgboost": few, "lightgbm": few}, "log_level": "error",
+        "worker_niceness": 0, "executor": "inline",
     }  # fmt: skip
     if "db_url" not in more:
         given["db_url"] = sqlite_in(folder)

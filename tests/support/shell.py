@@ -60,7 +60,7 @@ def shell_in(folder: Path, exchange: ExchangeServer) -> Shell:
             "CLM_BINANCE_URL": exchange.url, "CLM_TRAINING_LOOKBACK_DAYS": "90", "CLM_FEATURES": "basic",
             "CLM_TRAINING_PARAMS": FEW, "CLM_LOG_LEVEL": "error", "COLUMNS": "160",
             # A worker that stands back may not be begun while another test is busy.
-            "CLM_WORKER_NICENESS": "0",
+            "CLM_WORKER_NICENESS": "0", "CLM_EXECUTOR": "inline",
         },
     )  # fmt: skip
 

@@ -44,10 +44,21 @@ def shell(tmp_path: Path) -> Any:
         yield shell_in(tmp_path, exchange)
 
 
-@pytest.mark.parametrize("symbols", ["BTCUSDT", "BTCUSDT,ETHUSDT"], ids=["one", "side-by-side"])
+@pytest.mark.parametrize(
+    "symbols",
+    [
+        pytest.param("BTCUSDT", id="one"),
+        pytest.param("BTCUSDT,ETHUSDT", id="side-by-side", marks=pytest.mark.rehearse),
+    ],
+)
 def test_every_line_of_a_run_names_it_and_what_it_is_about(shell: Shell, symbols: str) -> None:
     done = shell(
-        "retrain", CLM_SYMBOLS=symbols, CLM_LOG_LEVEL="info", CLM_LOG_FORMAT="json", CLM_PROCESSES="2"
+        "retrain",
+        CLM_SYMBOLS=symbols,
+        CLM_LOG_LEVEL="info",
+        CLM_LOG_FORMAT="json",
+        CLM_PROCESSES="2",
+        CLM_EXECUTOR="local",
     )
     assert done.returncode == 0, done.stderr
 
