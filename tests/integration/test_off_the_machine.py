@@ -64,7 +64,8 @@ def test_one_replica_retrains_in_a_pool_of_processes_and_the_other_answers_with_
                 Application(
                     settings_for(
                         exchange, folder, db_url=database, model_dir=f"s3://{BUCKET}/models",
-                        data_dir=f"s3://{BUCKET}/candles", symbols=("BTCUSDT", "ETHUSDT"), processes=2, executor="local",
+                        data_dir=f"s3://{BUCKET}/candles", symbols=("BTCUSDT", "ETHUSDT"), processes=2,
+                        executor="local",
                         models=("lightgbm",), live_shadow=True,
                     ),
                     interactive=True,

@@ -197,7 +197,7 @@ class TestEvidence:
 
     def test_a_week_at_once_comes_to_the_same_as_candle_by_candle(self, tmp_path: Path) -> None:
         def decided(folder: Path, steps: list[int]) -> list[tuple[Any, ...]]:
-            stage = Stage(folder, rehearsal=True)
+            stage = Stage(folder, rehearsal=True, strength=1.0)
             stage.reign(0.0)
             stage.challenge(0.3)
             taken = [d for hours in steps for d in _jump(stage, hours)]
@@ -206,7 +206,7 @@ class TestEvidence:
             assert taken
             return [(d.label, d.decided_at, d.candidate_version, d.numbers) for d in rows]
 
-        assert decided(tmp_path / "one", [240]) == decided(tmp_path / "many", [1] * 100 + [70, 70])
+        assert decided(tmp_path / "one", [168]) == decided(tmp_path / "many", [1] * 48 + [60, 60])
 
     def test_two_recipes_at_once_need_twice_the_evidence(self, rehearsal: Stage) -> None:
         rehearsal.reign(0.0)
@@ -429,11 +429,11 @@ class _Breaking:
 @pytest.mark.parametrize("method", ["score", "append_evidence", "promote", "record_forecasts"])
 def test_a_crash_at_any_step_leads_to_the_same_decision_once(method: str, tmp_path: Path) -> None:
     def decided(folder: Path, crash_at: int | None) -> list[tuple[Any, ...]]:
-        stage = Stage(folder, rehearsal=True)
+        stage = Stage(folder, rehearsal=True, strength=1.0)
         stage.reign(0.0)
         stage.challenge(0.3)
         real = stage.registry
-        for hour in range(0, 240, 12):
+        for hour in range(0, 84, 12):
             for client in stage.clients.values():
                 client.now += 12 * HOUR
             if hour == crash_at:
