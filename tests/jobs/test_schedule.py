@@ -82,13 +82,16 @@ def test_every_candle_close_calls_once_a_moment_after_it() -> None:
 
 def test_it_ends_without_a_word_at_whatever_moment(caplog: pytest.LogCaptureFixture) -> None:
     broken: list[threading.ExceptHookArgs] = []
+    # A service of other tests may have a schedule of its own.
+    others = set(threading.enumerate())
     before, threading.excepthook = threading.excepthook, broken.append
     try:
         for round_ in range(300):
             with Schedule(lambda: datetime.now(UTC), lambda: timedelta(hours=1), []):
                 time.sleep(0.0005 * (round_ % 7))
         eventually(
-            lambda: not any("APScheduler" in t.name for t in threading.enumerate()), "the end of every thread"
+            lambda: not any("APScheduler" in t.name for t in {*threading.enumerate()} - others),
+            "the end of every thread",
         )
     finally:
         threading.excepthook = before
