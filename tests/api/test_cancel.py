@@ -12,7 +12,7 @@ from clm.api.app import create_app
 from clm.bootstrap import Application
 from clm.core.runs import RunRequest, RunState
 from clm.exchange.server import ExchangeServer
-from tests.support.exchange import let_go, put_off
+from tests.support.exchange import put_off
 from tests.support.service import running_service, wait_for_end
 from tests.support.waiting import eventually
 
@@ -22,12 +22,12 @@ Service = tuple[TestClient, Application, ExchangeServer]
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     with running_service(tmp_path) as (application, exchange), TestClient(create_app(application)) as client:
-        put_off(exchange)
         yield client, application, exchange
 
 
 def test_a_running_run_is_cancelled_and_stays_so(service: Service) -> None:
-    client, application, _ = service
+    client, application, exchange = service
+    put_off(exchange)
     run_id = client.post("/api/clm/retrain", json={}).json()["run_id"]
     eventually(lambda: application.runs.get(run_id).state is RunState.RUNNING, f"{run_id} running")
 
@@ -61,8 +61,7 @@ def test_a_run_of_another_machine_is_cancelled_too_and_its_worker_can_write_no_m
 
 
 def test_an_interrupted_run_tells_of_its_attempts(service: Service) -> None:
-    client, application, exchange = service
-    let_go(exchange)
+    client, application, _ = service
     left = application.runs.start(application.runs.create(RunRequest()).run_id, "gone:1")
     application.runs.interrupt(left.run_id, "its worker fell silent")
     application.supervisor.recover()
