@@ -114,6 +114,7 @@ def test_a_database_that_is_away_is_said_also_to_who_was_known_before(service: S
     assert caller(app).get("/health/live").status_code == 200
 
 
+@pytest.mark.rehearse
 def test_a_database_that_hangs_keeps_no_probe_waiting_and_is_asked_once_at_a_time(service: Service) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql+psycopg://clm@127.0.0.1:{silent.getsockname()[1]}/clm"

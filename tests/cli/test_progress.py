@@ -19,7 +19,7 @@ from tests.support.exchange import serving, simulated
 from tests.support.shell import CLM, Shell, shell_in
 from tests.support.waiting import LIMIT
 
-_MANY = '{"lightgbm": {"num_trees": 5000, "min_data_in_leaf": 20}}'
+_MANY = '{"lightgbm": {"num_trees": 2000, "min_data_in_leaf": 20}}'
 
 
 def _on_a_terminal(shell: Shell, *arguments: str, **more: str) -> str:
@@ -53,7 +53,7 @@ def test_a_terminal_shows_a_bar_over_the_steps_and_one_over_the_rounds(tmp_path:
 
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said)
     assert "training lightgbm on" in plain
-    assert re.search(r"rounds .*\d+/5000", plain)
+    assert re.search(r"rounds .*\d+/2000", plain)
     assert "completed" in plain
     # The worker's lines are in the file; they would tear the bars.
     assert "run_id=" not in plain.partition("run r")[0]
@@ -82,7 +82,7 @@ def test_a_step_that_takes_long_is_told_of_now_and_then(
 
     with output.progress_bar() as tell:
         for done in range(1, 5):
-            part = Part(done * 1000, 5000, "rounds")
+            part = Part(done * 1000, 2000, "rounds")
             tell(Progress(step="refit", message="training", done=3, total=8, part=part))
         tell(Progress(step="shadow", message="replaying", done=4, total=8))
         tell(Progress(step="shadow", message="replaying", done=4, total=8))

@@ -101,6 +101,7 @@ def test_side_by_side_the_models_are_those_of_one_after_the_other(tmp_path: Path
     assert found[0] == found[1]
 
 
+@pytest.mark.rehearse
 def test_a_series_that_fails_is_named_and_the_others_are_done(tmp_path: Path) -> None:
     with running_service(tmp_path, symbols=("BTCUSDT", "NOSUCHCOIN"), processes=2, executor="local") as (
         application,

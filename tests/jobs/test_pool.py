@@ -99,6 +99,7 @@ def test_of_a_process_that_is_killed_only_its_own_task_fails(pool: LocalPool) ->
         pool.result(left)
 
 
+@pytest.mark.rehearse
 def test_a_task_beyond_its_limit_is_ended_and_the_others_go_on(pool: LocalPool) -> None:
     # Of two pools, so that on a slow machine what is too large is not too slow as well.
     brief = LocalPool(2, Limits(seconds=8))
@@ -132,6 +133,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.rehearse
 def test_processes_end_with_their_parent_however_it_ends(tmp_path: Path) -> None:
     here = os.path.dirname(__file__)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([here, *sys.path])}

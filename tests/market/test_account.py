@@ -42,6 +42,7 @@ print(len(client.load_training_data(datetime.fromisoformat(start), datetime.from
 """
 
 
+@pytest.mark.rehearse
 def test_three_processes_that_fetch_at_once_are_never_told_to_slow_down(tmp_path: Path) -> None:
     """Their lanes together ask for more at once than a minute allows; none of them knows of the others."""
     market, candles = walk_market(20_000)

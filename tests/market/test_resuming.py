@@ -49,6 +49,7 @@ def _start() -> pd.Timestamp:
     return pd.Timestamp(NOW) - pd.Timedelta(minutes=MINUTES)
 
 
+@pytest.mark.rehearse
 def test_a_first_history_of_several_series_that_is_killed_half_way_fetches_nothing_stored_again(
     tmp_path: Path,
 ) -> None:

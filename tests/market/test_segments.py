@@ -198,6 +198,7 @@ def test_a_candle_store_on_s3_keeps_what_two_writers_wrote(url: str) -> None:
     assert SegmentStore(url).coverage(HOURLY).missing(ALL) == []
 
 
+@pytest.mark.rehearse
 def test_a_writer_killed_at_any_moment_leaves_no_half_object_and_no_lie_about_what_is_known(url: str) -> None:
     dice, store = random.Random(0), SegmentStore(url)
     for _ in range(3):
@@ -250,6 +251,7 @@ class TestAStoreThatFails:
         finally:
             httpx.post(f"{server.url}/moto-api/reset-auth", content=b"inf", timeout=LIMIT)
 
+    @pytest.mark.rehearse
     def test_fails_in_seconds_where_nobody_listens_and_goes_on_once_it_is_back(self, server: S3) -> None:
         store = SegmentStore(f"s3://{BUCKET}/down")
         _put(store, 0, 10)

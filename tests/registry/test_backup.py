@@ -176,6 +176,7 @@ def _busy(db_url: str, models: Path) -> Iterator[None]:
 
 
 class TestWhileOthersWork:
+    @pytest.mark.rehearse
     def test_each_backup_is_of_one_moment_and_sound(self, db_url: str, tmp_path: Path) -> None:
         models = tmp_path / "models"
         with _busy(db_url, models):
@@ -233,6 +234,7 @@ class TestWhileOthersWork:
 
         assert not (tmp_path / "backup").exists()
 
+    @pytest.mark.rehearse
     def test_killed_half_way_it_never_has_its_name(self, db_url: str, tmp_path: Path) -> None:
         models, dice, complete = tmp_path / "models", random.Random(1), 0
         with SQLModelRegistry(db_url, models, series=BTC) as registry:

@@ -6,6 +6,7 @@ It has one thread of Python and no work of its own, and ends with the test proce
 from __future__ import annotations
 
 import array
+import atexit
 import gc
 import os
 import random
@@ -15,6 +16,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 import types
 import warnings
@@ -46,7 +48,40 @@ def main() -> None:
     gc.freeze()
     order = Nursery(folder).serve()
     if order is not None:
+        os._exit(_ended(order))
+
+
+def _ended(order: Order) -> int:
+    """The exit code of a child that does what it was asked for, all of whose last words are said.
+
+    As an interpreter ends, but for taking itself apart: that takes longer than most commands.
+    """
+    code = 0
+    try:
         become(order)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        _flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:  # noqa: BLE001  # what an interpreter does with it
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    _flush()
+    return code
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # Whoever read it may be gone.
+        with suppress(OSError, ValueError):
+            stream.flush()
 
 
 def _import_all() -> None:
