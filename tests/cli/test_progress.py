@@ -82,7 +82,7 @@ def test_a_step_that_takes_long_is_told_of_now_and_then(
 
     with output.progress_bar() as tell:
         for done in range(1, 5):
-            part = Part(done * 1000, 2000, "rounds")
+            part = Part(done * 1000, 5000, "rounds")
             tell(Progress(step="refit", message="training", done=3, total=8, part=part))
         tell(Progress(step="shadow", message="replaying", done=4, total=8))
         tell(Progress(step="shadow", message="replaying", done=4, total=8))

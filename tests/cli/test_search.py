@@ -25,6 +25,7 @@ from clm.exchange.server import ExchangeServer
 from clm.fanout import Task, cycle
 from clm.settings import Settings
 from tests.support.exchange import serving, simulated
+from tests.support.networks import needs_deep
 from tests.support.service import settings_for
 from tests.support.shell import Shell
 from tests.support.waiting import LIMIT, eventually
@@ -237,7 +238,11 @@ class TestWhatItRefuses:
             (("--seed", "-1"), "--seed: -1 is not allowed"),
             (("--symbols", "NOSUCH"), "'NOSUCH' is not allowed; allowed: BTCUSDT"),
             (("--models", "oracle"), "'oracle' is not known here"),
-            (("--models", "nhits"), "models: 'nhits' is not allowed; allowed: a model type whose family"),
+            pytest.param(
+                ("--models", "nhits"),
+                "models: 'nhits' is not allowed; allowed: a model type whose family",
+                marks=[needs_deep, pytest.mark.rehearse],
+            ),
         ],
     )
     def test_wrong_arguments_with_field_value_and_what_is_allowed(

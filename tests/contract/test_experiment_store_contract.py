@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -118,11 +118,15 @@ def test_many_at_once_agree(database: str, tmp_path: Path) -> None:
         seen: list[tuple[str, Any]] = []
 
         def work(number: int) -> None:
-            try:
-                made = store.create(experiment(f"x{number}"))
-                seen.append(("made", made.experiment_id))
-            except ExperimentOpen as error:
-                made = store.get(error.experiment_id)
+            made = None
+            while made is None:
+                try:
+                    made = store.create(experiment(f"x{number}"))
+                    seen.append(("made", made.experiment_id))
+                except ExperimentOpen as error:
+                    # The one that was open may have ended in between: then it has no name, and it is tried again.
+                    with suppress(ExperimentNotFound):
+                        made = store.get(error.experiment_id)
             for caller in range(12):
                 version = store.assign(made, f"bot {caller}", f"v{1 + (caller + number) % 2}", T0)
                 seen.append((f"bot {caller}", version))

@@ -25,6 +25,7 @@ from clm.training.trainer import QuantumModelTrainer
 from tests.support.candles import random_walk
 from tests.support.exchange import NOW, simulated
 from tests.support.managers import manager_over
+from tests.support.networks import needs_deep
 from tests.support.parts import DictRegistry, FrameDataClient, TwoFeatures
 from tests.support.stage import RIDGE
 from tests.support.versions import BTC
@@ -160,6 +161,8 @@ class TestWhatItTries:
         assert found.tried[0].params == {"alpha": 1.0}
         assert [one.outcome for one in found.tried] == ["searched"] * 3
 
+    @needs_deep
+    @pytest.mark.rehearse
     def test_a_family_without_a_space_is_refused_with_what_is_allowed(self, walk: pd.DataFrame) -> None:
         with pytest.raises(BadInput, match="models: 'nhits' is not allowed; allowed: a model type whose"):
             _search(walk).run("nhits")
