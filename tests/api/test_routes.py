@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from clm.api import clm_routes
 from clm.api.app import ask_for_slot, create_app
 from clm.bootstrap import Application
+from clm.core import plugins
 from clm.core.runs import RunKind, RunState
 from clm.exchange.server import ExchangeServer
 from tests.support.exchange import hold_back, let_go
@@ -58,7 +59,8 @@ class TestBeforeAnyRun:
 
         assert {"xgboost", "lightgbm", "nhits", "patchtst"} <= set(models)
         assert models["xgboost"]["active_version"] is models["xgboost"]["metrics"] is None
-        assert set(triggers.values()) == {"Never trained"}
+        assert triggers["xgboost"] == triggers["lightgbm"] == "Never trained"
+        assert {triggers[name] for name in triggers if plugins.lacking(name) is None} == {"Never trained"}
 
     def test_history_is_empty(self, service: Service) -> None:
         assert service[0].get("/api/clm/history/nhits").json() == {"model_type": "nhits", "versions": []}

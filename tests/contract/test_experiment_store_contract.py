@@ -124,7 +124,7 @@ def test_many_at_once_agree(database: str, tmp_path: Path) -> None:
                     made = store.create(experiment(f"x{number}"))
                     seen.append(("made", made.experiment_id))
                 except ExperimentOpen as error:
-                    # The one that was open may have ended in between: then it has no name, and it is tried again.
+                    # The one that was open may have ended in between: it has no name, then.
                     with suppress(ExperimentNotFound):
                         made = store.get(error.experiment_id)
             for caller in range(12):
