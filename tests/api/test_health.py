@@ -132,6 +132,7 @@ def test_a_database_that_hangs_keeps_no_probe_waiting_and_is_asked_once_at_a_tim
 
 
 class TestChampions:
+    @pytest.mark.rehearse
     def test_load_once_and_again_when_their_file_is_another(self, service: Service) -> None:
         application, _ = service
         assert _look(application)["champions"] == (True, "there is no champion yet")

@@ -140,6 +140,7 @@ def test_who_has_a_message_is_not_told_again_because_another_is_unwell(
     assert len(receiver.got) == 1
 
 
+@pytest.mark.rehearse
 def test_a_receiver_that_hangs_does_not_keep_another_waiting(
     database: Database, store: SQLAlerts, receiver: Receiver
 ) -> None:
