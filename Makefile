@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Processes that test side by side. Beyond eight, each with a PostgreSQL of its own, memory is what is short.
 # COSTS=FILE: what each test cost, and a table by folder.
-PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 8 $(if $(COSTS),--costs $(COSTS))
+PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 8 $(if $(COSTS),--costs=$(COSTS))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo docs screenshots test rehearse browser chromium faults mutants check coverage audit serve bench bench-crash bench-dashboards bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
@@ -98,7 +98,7 @@ rehearse: $(DEEP) $(DOCS)
 
 # Apart: Playwright's tests and asyncio's cannot share a process.
 browser: $(BROWSER) chromium
-	$(BIN)/pytest -q $(if $(COSTS),--costs $(COSTS)) tests/browser
+	$(BIN)/pytest -q $(if $(COSTS),--costs=$(COSTS)) tests/browser
 
 # Installed where that can be done without asking; elsewhere the tests say what is missing, and skip.
 chromium:
