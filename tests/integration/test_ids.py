@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -21,7 +22,12 @@ def collected() -> set[str]:
     """Of all folders, whatever runs them."""
     command = [REAL, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return {line for line in done.stdout.splitlines() if "::" in line}
+    return {_placeless(line) for line in done.stdout.splitlines() if "::" in line}
+
+
+def _placeless(test: str) -> str:
+    """A block of code on a page keeps its promise wherever on it it stands."""
+    return re.sub(r"(\.md):\d+", r"\1", test)
 
 
 def _heirs() -> dict[str, str]:
@@ -34,7 +40,7 @@ def _heirs() -> dict[str, str]:
 def test_every_test_there_was_runs_somewhere_or_has_an_heir(collected: set[str]) -> None:
     heirs = _heirs()
 
-    assert set(KNOWN.read_text().splitlines()) - collected == set(heirs)
+    assert {_placeless(test) for test in KNOWN.read_text().splitlines()} - collected == set(heirs)
 
 
 def test_heirs_are_there_and_few(collected: set[str]) -> None:
