@@ -18,6 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.support.quick_start import read_at_start
+
 #: The interpreter itself.
 REAL = sys.executable
 _FOLDER = "CLM_TEST_NURSERY"
@@ -41,7 +43,11 @@ def install() -> None:
     here = Path(__file__).parent
     program.write_text(
         _PROGRAM.format(
-            real=REAL, support=str(here), nursery=str(here / "nursery.py"), folder=str(folder), pins=pins()
+            real=REAL,
+            support=str(here),
+            nursery=str(here / "nursery.py"),
+            folder=str(folder),
+            pins=read_at_start(),
         )
     )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
@@ -66,8 +72,3 @@ def spent() -> float:
             return sum(map(float, file))
     except FileNotFoundError:
         return 0.0
-
-
-def pins() -> dict[str, str]:
-    """What an interpreter reads of its environment at its start; with another one a child starts anew."""
-    return {name: value for name, value in os.environ.items() if name.startswith(("PYTHON", "LC_", "LANG"))}

@@ -21,7 +21,7 @@ _TRIES, _WAIT = 1200, 0.05
 def start(real: str, nursery: str, folder: str, pins: dict[str, str]) -> None:
     """Does what an interpreter does with these arguments; does not return."""
     arguments = sys.argv[1:]
-    if os.environ.get("CLM_TEST_REAL_PYTHON") or not _of_clm(arguments) or _read(os.environ) != pins:
+    if os.environ.get("CLM_TEST_REAL_PYTHON") or not _of_clm(arguments) or read_at_start() != pins:
         os.execv(real, [real, *arguments])
     connection = _connected(real, nursery, folder)
     import signal
@@ -65,8 +65,9 @@ def _of_clm(arguments: list[str]) -> bool:
     return False
 
 
-def _read(environment: os._Environ[str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(_READ)}
+def read_at_start() -> dict[str, str]:
+    """What an interpreter reads of its environment as it starts; with another one a child starts anew."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_READ)}
 
 
 def _connected(real: str, nursery: str, folder: str) -> _socket.socket:
@@ -90,7 +91,6 @@ def _connected(real: str, nursery: str, folder: str) -> _socket.socket:
             pass
         nothing = os.open(os.devnull, os.O_RDWR)
         log = os.open(folder + "/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.set_inheritable(nothing, True)
         if os.fork() == 0:
             os.setsid()
             for fd, source in ((0, nothing), (1, log), (2, log)):
