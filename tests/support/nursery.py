@@ -25,6 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _LOOK_SECONDS = 0.5
+#: Within which who has connected says all it wants; it may be stopped, and others wait.
+_SAID_SECONDS = 60
+#: Bytes that tell how long an order is.
+_HEAD = 8
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ class Nursery:
         self._folder = folder
         self._owner = int((folder / "owner").read_text())
         self._listener = socket.socket(socket.AF_UNIX)
+        # Whoever begins a nursery holds the lock: what is there belongs to one that is gone.
+        (folder / "socket").unlink(missing_ok=True)
         self._listener.bind(str(folder / "socket"))
         self._listener.listen(64)
         self._selector = selectors.DefaultSelector()
@@ -143,12 +149,17 @@ class Nursery:
 
     def _fork(self) -> Order | None:
         connection, _ = self._listener.accept()
-        connection.settimeout(30)
+        connection.settimeout(_SAID_SECONDS)
         order = _order_of(connection)
         if order is None:
             connection.close()
             return None
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            # It is told by the connection's end; the others are still waited for.
+            sys.stderr.write(f"cannot fork: {error}\n")
+            pid = -1
         if pid == 0:
             signal.set_wakeup_fd(-1)
             for other in (self._listener, self._awake, self._waker, connection, *self._children.values()):
@@ -157,6 +168,9 @@ class Nursery:
             return order
         for fd in order.fds:
             os.close(fd)
+        if pid < 0:
+            connection.close()
+            return None
         self._children[pid] = connection
         self._selector.register(connection, selectors.EVENT_READ, pid)
         return None
@@ -194,26 +208,25 @@ class Nursery:
     def _cost(self, seconds: float) -> None:
         """Of a child that has ended, and of this process since the last one."""
         now = time.process_time()
-        with (self._folder / "costs").open("a") as file:
+        # The folder is gone once the owner is, and its disk may be full: what is lost is a figure.
+        with suppress(OSError), (self._folder / "costs").open("a") as file:
             file.write(f"{seconds + now - self._spent:.3f}\n")
         self._spent = now
 
 
 def _order_of(connection: socket.socket) -> Order | None:
-    """None where who asked is gone before all was said."""
+    """None where who asked is gone before all was said, as one that was killed is."""
+    fds = array.array("i")
     try:
-        head, control, _, _ = connection.recvmsg(8, socket.CMSG_SPACE(3 * 4))
-        fds = array.array("i")
+        head, control, _, _ = connection.recvmsg(_HEAD, socket.CMSG_SPACE(3 * fds.itemsize))
         for _, kind, data in control:
             if kind == socket.SCM_RIGHTS:
                 fds.frombytes(data)
-        size, said = int.from_bytes(head, "big"), b""
-        while len(said) < size:
-            more = connection.recv(size - len(said))
-            if not more:
-                return None
-            said += more
+        head += _exactly(connection, _HEAD - len(head))
+        said = _exactly(connection, int.from_bytes(head, "big"))
     except OSError:
+        for fd in fds:
+            os.close(fd)
         return None
     count, *parts = (os.fsdecode(part) for part in said.split(b"\0"))
     arguments, (folder, ignored, *environment) = parts[: int(count)], parts[int(count) :]
@@ -221,6 +234,16 @@ def _order_of(connection: socket.socket) -> Order | None:
         arguments, folder, [int(s) for s in ignored.split(",") if s],
         dict(entry.split("=", 1) for entry in environment), list(fds),
     )  # fmt: skip
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    said = b""
+    while len(said) < size:
+        more = connection.recv(size - len(said))
+        if not more:
+            raise ConnectionError("who asked is gone")
+        said += more
+    return said
 
 
 def become(order: Order) -> None:

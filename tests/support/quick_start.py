@@ -91,7 +91,8 @@ def _connected(real: str, nursery: str, folder: str) -> _socket.socket:
             pass
         nothing = os.open(os.devnull, os.O_RDWR)
         log = os.open(folder + "/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
             os.setsid()
             for fd, source in ((0, nothing), (1, log), (2, log)):
                 os.dup2(source, fd)
@@ -101,5 +102,8 @@ def _connected(real: str, nursery: str, folder: str) -> _socket.socket:
                 connection.connect(address)
                 return connection
             except OSError:
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    break
                 time.sleep(_WAIT)
-    raise SystemExit(f"no nursery came to be: see {folder}/log")
+    with open(folder + "/log", errors="replace") as file:
+        raise SystemExit(f"no nursery came to be: {file.read()[-4000:]}")
