@@ -85,3 +85,12 @@ def test_within_its_limits_it_is_left_alone(store: SQLRunStore) -> None:
 
     assert codes == []
     assert guard.peak_megabytes > 10
+
+
+def test_of_a_run_that_was_over_at_once_the_memory_is_told_too(store: SQLRunStore) -> None:
+    run = store.start(store.create(RunRequest()).run_id, "me")
+
+    with WorkerGuard(store, run.fence, beat_seconds=LIMIT) as guard:
+        pass
+
+    assert guard.peak_megabytes > 10

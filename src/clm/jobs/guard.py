@@ -74,17 +74,15 @@ class WorkerGuard:
         self._store, self._fence, self._limits, self._leave = store, fence, limits, leave
         self._beat_seconds = beat_seconds
         self._over = threading.Event()
+        self._process = psutil.Process()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.peak_megabytes = 0.0
 
     def _watch(self) -> None:
         began = beaten = time.monotonic()
-        process = psutil.Process()
         while not self._over.wait(min(_LOOK_SECONDS, self._beat_seconds)):
             now = time.monotonic()
-            used = process.memory_info().rss / 1e6
-            self.peak_megabytes = max(self.peak_megabytes, used)
-            broken = self._broken(now - began, used)
+            broken = self._broken(now - began, self._used())
             if broken is not None:
                 return self._end(broken)
             if now - beaten >= self._beat_seconds:
@@ -99,6 +97,12 @@ class WorkerGuard:
                     # The database is away; when it is back, the fence still decides.
                     log.warning("heartbeat_failed", run_id=self._fence.run_id, error=str(error))
         return None
+
+    def _used(self) -> float:
+        """Megabytes of resident memory, which may be the most so far."""
+        used = self._process.memory_info().rss / 1e6
+        self.peak_megabytes = max(self.peak_megabytes, used)
+        return used
 
     def _broken(self, seconds: float, megabytes: float) -> str | None:
         if self._limits.seconds and seconds > self._limits.seconds:
@@ -125,3 +129,5 @@ class WorkerGuard:
     ) -> None:
         self._over.set()
         self._thread.join()
+        # A run may be over before the thread has looked once.
+        self._used()
