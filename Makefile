@@ -114,9 +114,8 @@ docs: $(DOCS)
 screenshots: $(BROWSER) chromium
 	CLM_TEST_SCREENSHOTS=1 $(BIN)/pytest -q tests/browser/test_screenshots.py
 
-# With interpreters that begin anew, as a service's do.
 faults: $(DEV)
-	CLM_TEST_REAL_PYTHON=1 $(PYTEST) --dist load -m faults tests/faults
+	$(PYTEST) --dist load -m faults tests/faults
 
 mutants: $(DEV)
 	$(BIN)/python -m tests.mutants

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from clm.bootstrap import Application
 from clm.core.runs import RunRequest
 from clm.worker import work
 from tests.support.exchange import serving, simulated
+from tests.support.quick import REAL
 from tests.support.service import settings_for
 from tests.support.shell import CLM, Shell, serving_clm, shell_in
 from tests.support.waiting import LIMIT, eventually
@@ -134,12 +134,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
                 exchange.clock.advance(timedelta(days=8))
                 application.live_shadow().tick()
             newest = application.registry.for_series(application.series[0]).get_model_history("lightgbm")
-        shell = shell_in(folder, exchange).anew()
+        shell = shell_in(folder, exchange)
         shell.environment |= {
             "CLM_SCHEDULE": "off", "CLM_LIVE_SHADOW": "false", "CLM_LOG_LEVEL": "info",
             "CLM_PROMOTION_POLICY": "newest", "CLM_RATE_LIMIT_PER_MINUTE": "0",
         }  # fmt: skip
-        with serving_clm(shell, folder / "log") as (_, url):
+        with serving_clm(shell.anew(), folder / "log") as (_, url):
             yield Place(shell, url, exchange.url, [version.version for version in newest])
 
 
@@ -152,7 +152,8 @@ def _done(place: Place, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=str)
 def test_python_runs(block: Block, place: Place) -> None:
-    done = _done(place, sys.executable, "-c", place.here(block.text))
+    # In an interpreter that has imported nothing: a block must name all it uses.
+    done = _done(place, REAL, "-c", place.here(block.text))
 
     assert done.returncode == 0, done.stderr
 

@@ -97,7 +97,7 @@ def test_two_services_on_one_postgresql_do_every_slot_once(tmp_path: Path) -> No
         "models": ("lightgbm",),
     }  # fmt: skip
     with fresh_database() as url, stage(tmp_path, url, **more) as on:
-        month = replicas.live(on, days=2, speed=7200)
+        month = replicas.live(on, days=3, speed=7200)
 
     assert month.wrong == []
     assert len(month.slots) >= 3
