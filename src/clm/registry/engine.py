@@ -19,6 +19,7 @@ from sqlalchemy.exc import (
 
 from clm.core.errors import BadInput, DatabaseUnavailable, InvalidSetting, StorageFailed
 from clm.core.text import mask_url
+from clm.registry.postgres import misused, open_postgres
 
 _ALLOWED = "sqlite:///path/to/file.db or postgresql+psycopg://user:password@host:5432/database"
 #: Seconds a writer waits for another one before it gives up.
@@ -33,9 +34,7 @@ def open_engine(db_url: str) -> sa.Engine:
     if url.get_backend_name() == "sqlite":
         return _open_sqlite(url)
     try:
-        return sa.create_engine(
-            url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args={"connect_timeout": 10}
-        )
+        return open_postgres(url)
     except (ModuleNotFoundError, NoSuchModuleError) as exc:
         message = "db_url: PostgreSQL needs its driver: pip install 'quantum-clm[postgres]'"
         raise InvalidSetting("db_url", mask_url(db_url), _ALLOWED, message=message) from exc
@@ -127,6 +126,8 @@ def translated(engine: sa.Engine) -> Iterator[None]:
         message = f"no database can hold that value: {cause[:200]}"
         raise BadInput("value", cause[:200], "text without zero bytes, and numbers", message=message) from exc
     except DatabaseError as exc:
+        if (misuse := misused(engine.url, exc)) is not None:
+            raise misuse from exc
         where, cause = _told(engine.url), first_line(exc)
         if any(word in cause for word in _HOPELESS):
             raise StorageFailed(f"the database {where} cannot be used: {cause}") from exc
