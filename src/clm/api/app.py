@@ -22,6 +22,7 @@ from clm.api import clm_routes, health, login, metrics
 from clm.api.errors import problem, problem_of, problem_of_request
 from clm.api.gate import Gate
 from clm.api.openapi import tell_of
+from clm.api.proxies import Proxies
 from clm.api.shield import KnownHosts, Shield
 from clm.bootstrap import Application
 from clm.core.errors import ClmError, RunInProgress, SlotTaken
@@ -160,7 +161,8 @@ def _methods(request: Request) -> str:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """From the inside out: who asks, whose pages may ask, under which name, and what each answer carries."""
+    """From the inside out: who asks, whose pages may ask, under which name, what each answer carries, and by
+    way of which proxy."""
     app.add_middleware(Gate, whole=True)
     if settings.cors_origins:
         app.add_middleware(
@@ -171,3 +173,4 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(Shield)
     app.state.clm_latency = metrics.latency_of_this_app()
     app.add_middleware(metrics.Latency, seconds=app.state.clm_latency)
+    app.add_middleware(Proxies, settings=settings)

@@ -195,6 +195,8 @@ def _deed(scope: Scope, caller: Caller, body: bytes) -> Deed:
         detail["body"] = _json(body) or {"bytes": len(body)}
     # The path as it was sent: percent-encoded, so that no database stumbles over it.
     raw: bytes = scope.get("raw_path") or path_of(scope).encode("ascii", "backslashreplace")
+    # The same deed reads the same, whatever prefix a proxy has it below.
+    raw = raw.removeprefix(scope.get("root_path", "").encode())
     action = f"{scope['method']} {raw.decode('latin-1').partition('?')[0]}"
     return Deed(
         actor=caller.name, role=caller.role or "", origin=address_of(scope), action=action, detail=detail

@@ -21,7 +21,7 @@ _ANY = ("0.0.0.0", "::", "")  # noqa: S104  # compared with, not bound to
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 #: Where it is noted that a proxy passed a request on: several ask, once is enough to look.
-_PASSED_ON = "clm.passed_on"
+PASSED_ON = "clm.passed_on"
 
 
 def is_loopback(host: str) -> bool:
@@ -35,6 +35,11 @@ def path_of(scope: Scope) -> str:
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
+
+
+def front_door(scope: Scope) -> str:
+    """The path that the outside knows this app's `/` by: what its cookies are for."""
+    return scope.get("root_path", "") or "/"
 
 
 def address_of(scope: Scope) -> str:
@@ -125,7 +130,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _forwarded(scope: Scope) -> bool:
-    found: bool | None = scope.get(_PASSED_ON)
+    found: bool | None = scope.get(PASSED_ON)
     if found is None:
-        found = scope[_PASSED_ON] = not _FORWARDED.isdisjoint(name for name, _ in scope["headers"])
+        found = scope[PASSED_ON] = not _FORWARDED.isdisjoint(name for name, _ in scope["headers"])
     return found

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from clm.api.access import COOKIE, OUTCOME
 from clm.api.application import application
+from clm.api.hosts import front_door
 from clm.api.pages import LOGIN, LOGOUT, local_path, login_page
 from clm.bootstrap import Application
 from clm.core.access import SESSION_LENGTH
@@ -45,7 +46,8 @@ def log_in(request: Request, app: App, fields: Annotated[dict[str, str], Depends
     request.scope[OUTCOME] = f"as {key.name}"
     answer = RedirectResponse(request.scope.get("root_path", "") + after, 303)
     answer.set_cookie(
-        COOKIE, app.sessions.begin(key), max_age=int(SESSION_LENGTH.total_seconds()), httponly=True,
+        COOKIE, app.sessions.begin(key), max_age=int(SESSION_LENGTH.total_seconds()),
+        path=front_door(request.scope), httponly=True,
         samesite="strict", secure=request.url.scheme == "https",
     )  # fmt: skip
     return answer
@@ -58,5 +60,8 @@ def log_out(request: Request, app: App) -> Response:
     if token is not None:
         app.sessions.end(token)
     answer = RedirectResponse(request.scope.get("root_path", "") + LOGIN, 303)
-    answer.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    answer.delete_cookie(
+        COOKIE, path=front_door(request.scope), httponly=True, samesite="strict",
+        secure=request.url.scheme == "https",
+    )  # fmt: skip
     return answer

@@ -51,7 +51,8 @@ def serve(
     uvicorn.run(
         create_app(application, dashboard()), host=settings.host, port=settings.port, log_level="warning",
         access_log=False, server_header=False, timeout_graceful_shutdown=_LAST_ANSWERS,
-        proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=list(settings.trusted_proxies),
+        # The app hears its proxies itself (`clm.api.proxies`).
+        proxy_headers=False,
     )  # fmt: skip
 
 

@@ -88,7 +88,8 @@ a:focus-visible, button:focus-visible, [tabindex]:focus-visible {
 <script>
 async function clmSend(method, path, body) {
   try {
-    const answer = await fetch(path, {method, headers: {"Content-Type": "application/json"},
+    const answer = await fetch((window.path_prefix || "") + path, {
+      method, headers: {"Content-Type": "application/json"},
       body: body === null ? undefined : JSON.stringify(body)});
     let found = {};
     try { found = await answer.json(); } catch (e) {}

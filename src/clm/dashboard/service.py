@@ -28,7 +28,8 @@ async def service(session: Session, request: Request) -> None:
         await Fresh(lambda: session.get("/api/clm/config"), _settings, seconds=60.0).begin()
         if session.caller.name != "local":
             ui.html(
-                '<form method="post" action="/logout"><button class="underline">Log out</button></form>',
+                f'<form method="post" action="{request.scope.get("root_path", "")}/logout">'
+                '<button class="underline">Log out</button></form>',
                 sanitize=False,
             )
 
