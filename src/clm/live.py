@@ -14,6 +14,7 @@ import structlog
 from clm.bootstrap import Application
 from clm.core.ambit import about
 from clm.core.closes import newest_close
+from clm.core.consoles import write_otherwise
 from clm.core.errors import ClmError, LeaseLost, RunInProgress, SlotTaken
 from clm.core.runs import RunKind, RunRequest, RunState
 from clm.core.watchlist import common_step
@@ -32,12 +33,13 @@ _KEPT = 1000
 
 def main() -> int:
     """Tick when told, until nobody is there to tell."""
-    settings = Settings.model_validate_json(sys.stdin.readline())
+    write_otherwise()
+    settings = Settings.model_validate_json(sys.stdin.buffer.readline())
     set_up_logging(**settings.logging())
     asked, over = threading.Event(), threading.Event()
 
     def listen() -> None:
-        for _ in sys.stdin:
+        for _ in sys.stdin.buffer:
             asked.set()
         over.set()
         asked.set()

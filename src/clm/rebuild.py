@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 
 from clm.bootstrap import Application
+from clm.core.consoles import write_otherwise
 from clm.core.domain import ModelArtifact, Progress, Series
 from clm.core.errors import (
     ArtifactCorrupt,
@@ -49,7 +50,8 @@ from clm.training.trainer import QuantumModelTrainer
 
 def main() -> int:
     """Do what standard input says; 0 whatever came of the rebuild, 1 where it could not be tried."""
-    order = json.load(sys.stdin)
+    write_otherwise()
+    order = json.load(sys.stdin.buffer)
     settings = Settings(**order["settings"])
     set_up_logging(**settings.logging())
     series = Series(order["symbol"], order["interval"])

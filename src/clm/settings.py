@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clm.core.access import ApiKey, configured_keys
+from clm.core.cron import Cron
 from clm.core.domain import INTERVALS, SYMBOL, Series
 from clm.core.errors import BadInput, InvalidSetting
 from clm.core.places import place
@@ -297,8 +298,11 @@ class Settings(BaseSettings):
     @field_validator("schedule")
     @classmethod
     def _cron(cls, value: str) -> str:
-        if value != "off" and len(value.split()) != 5:
-            raise ValueError("five cron fields (minute hour day month weekday, UTC), or off")
+        if value != "off":
+            try:
+                Cron.parse(value)
+            except ValueError as exc:
+                raise ValueError(f"{exc}; or off") from exc
         return value
 
     @field_validator("log_file")

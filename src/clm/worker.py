@@ -20,6 +20,7 @@ import structlog
 
 from clm.bootstrap import Application
 from clm.core.ambit import Part, about, heard_by
+from clm.core.consoles import write_otherwise
 from clm.core.domain import Progress
 from clm.core.errors import ClmError, DatabaseUnavailable, LeaseLost
 from clm.core.runs import RunKind, RunState
@@ -37,7 +38,9 @@ _KEPT_LINES = 200
 
 def main() -> int:
     """Do the run named on standard input; 0 when it completed."""
-    order = json.load(sys.stdin)
+    write_otherwise()
+    # Bytes: what the console is like says nothing of what the service has written.
+    order = json.load(sys.stdin.buffer)
     settings = Settings(**order["settings"])
     give_way(settings.worker_niceness)
     set_up_logging(**settings.logging(), beside_bars=True)
@@ -54,7 +57,7 @@ def give_way(niceness: int) -> None:
     # A worker has a session of its own, and Linux may weigh sessions against one another instead of
     # processes: then only the session's niceness counts. Where there is no such file, the one above does.
     with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(f"{niceness}\n")
+        Path("/proc/self/autogroup").write_text(f"{niceness}\n", encoding="utf-8")
 
 
 def work(

@@ -196,7 +196,7 @@ def test_whatever_is_left_out_has_a_reason_that_still_holds() -> None:
 
 def test_no_block_is_of_a_kind_that_nobody_looks_at() -> None:
     # No language: drawings, and lines of a crontab.
-    assert {block.language for block in BLOCKS} <= {"", "python", "js", "toml", "yaml", *SHELL}
+    assert {block.language for block in BLOCKS} <= {"", "python", "js", "toml", "yaml", "nginx", *SHELL}
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "js"], ids=str)
@@ -206,6 +206,18 @@ def test_javascript_can_be_read(block: Block, tmp_path: Path) -> None:
     file.write_text(block.text)
 
     done = subprocess.run(["node", "--check", str(file)], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "nginx"], ids=str)
+@pytest.mark.skipif(not Path("/usr/sbin/nginx").exists(), reason="nginx is not installed")
+def test_nginx_reads_its_configuration(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / "nginx.conf"
+    text = block.text.replace("listen 80;", "listen 127.0.0.1:8099;")
+    file.write_text(f"error_log stderr; pid {tmp_path}/pid; events {{}} http {{ access_log off; {text} }}")
+
+    done = subprocess.run(["/usr/sbin/nginx", "-t", "-c", str(file)], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
 

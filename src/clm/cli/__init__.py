@@ -13,8 +13,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     from clm.cli.app import app
     from clm.cli.output import fail
+    from clm.core.consoles import write_otherwise
     from clm.core.errors import BadInput, ClmError
 
+    write_otherwise()
     try:
         app(args=arguments, prog_name="clm")
     except BadInput as error:

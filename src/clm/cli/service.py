@@ -33,14 +33,11 @@ def serve(
 
     from clm.api.app import create_app
     from clm.bootstrap import Application
-    from clm.jobs.schedule import cron_trigger
     from clm.settings import Settings
     from clm.telemetry import set_up_logging
 
     given = {"host": host, "port": port}
     settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
-    if settings.schedule != "off":
-        cron_trigger(settings.schedule)
     set_up_logging(**settings.logging())
     application = Application(settings, interactive=True)
     application.registry.database.open()

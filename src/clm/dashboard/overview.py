@@ -62,7 +62,9 @@ async def _read(session: Session, clock: Clock, page: int) -> dict[str, Any]:
 def _next(cron: str, clock: Clock) -> str:
     if cron == "off":
         return "No retraining is scheduled: CLM_SCHEDULE is off."
-    slot = cron_trigger(cron).get_next_fire_time(None, clock.now())
+    slot = cron_trigger(cron).next(clock.now())
+    # A schedule that never comes is refused as the settings are read.
+    assert slot is not None  # noqa: S101
     return f"The next scheduled one: {when(slot.isoformat(), now=clock.now())}."
 
 

@@ -41,7 +41,7 @@ def is_gone(owner: str) -> bool:
 @cache
 def _machine() -> str:
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")[:8]
         return f"{platform.node()}/{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return platform.node()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,46 +13,26 @@ from typing import Self
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
 
 from clm.core.closes import ClockReading, newest_close, next_look
+from clm.core.cron import Cron
 from clm.core.errors import ClmError, InvalidSetting
 
-_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _FIRST_LOOK_SECONDS, _SHORTEST_SECONDS, _LONGEST_SECONDS, _RETRY_SECONDS = 0.2, 0.05, 60.0, 10.0
-#: How far back a slot is looked for: any cron expression that ever fires does so within four years.
-_FURTHEST = timedelta(days=4 * 366)
 log = structlog.get_logger()
 
 
-def cron_trigger(expression: str) -> CronTrigger:
-    """Five cron fields in UTC. Raises InvalidSetting.
-
-    Weekday numbers follow cron (0 and 7: Sunday); APScheduler would count from Monday.
-    """
-    allowed = "five cron fields (minute hour day month weekday, UTC), such as 0 2 * * *"
-    parts = expression.split()
-    if len(parts) != 5:
-        raise InvalidSetting("CLM_SCHEDULE", expression, allowed)
+def cron_trigger(expression: str) -> Cron:
+    """Five cron fields in UTC, as cron means them. Raises InvalidSetting."""
     try:
-        parts[4] = re.sub(r"(?<![/\w])\d+", lambda found: _WEEKDAYS[int(found.group())], parts[4])
-        return CronTrigger.from_crontab(" ".join(parts), timezone=UTC)
-    except (ValueError, IndexError) as exc:
-        raise InvalidSetting("CLM_SCHEDULE", expression, allowed) from exc
+        return Cron.parse(expression)
+    except ValueError as exc:
+        raise InvalidSetting("CLM_SCHEDULE", expression, str(exc)) from exc
 
 
-def newest_slot(trigger: CronTrigger, now: datetime) -> datetime | None:
+def newest_slot(trigger: Cron, now: datetime) -> datetime | None:
     """The last moment at or before `now` at which the trigger fires; None where there was none for years."""
-    back = timedelta(minutes=1)
-    while True:
-        slot: datetime | None = trigger.get_next_fire_time(None, now - back)
-        if slot is not None and slot <= now:
-            while (later := _next(trigger, slot)) is not None and later <= now:
-                slot = later
-            return slot
-        if back >= _FURTHEST:
-            return None
-        back = min(back * 4, _FURTHEST)
+    return trigger.newest(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +107,7 @@ class Schedule:
             self._closed = close
             self._on_close()
 
-    def _call_job(self, job: Job, trigger: CronTrigger, now: datetime) -> bool:
+    def _call_job(self, job: Job, trigger: Cron, now: datetime) -> bool:
         if job.name not in self._settled:
             self._settled[job.name] = job.newest()
         slot, settled = newest_slot(trigger, now), self._settled[job.name]
@@ -181,6 +160,5 @@ class Schedule:
         self._scheduler.shutdown(wait=False)
 
 
-def _next(trigger: CronTrigger, after: datetime) -> datetime | None:
-    slot: datetime | None = trigger.get_next_fire_time(None, after + timedelta(microseconds=1))
-    return slot
+def _next(trigger: Cron, after: datetime) -> datetime | None:
+    return trigger.next(after + timedelta(microseconds=1))

@@ -87,7 +87,7 @@ class CandleStore:
         """Which times are known. An unreadable note counts as none: everything is fetched again."""
         file = self._folder(series) / "coverage.json"
         try:
-            read = json.loads(file.read_text())
+            read = json.loads(file.read_text(encoding="utf-8"))
             spans = tuple((int(low), int(high)) for low, high in read["spans"])
             return Coverage(spans, float(read["tail_read_at"]))
         except FileNotFoundError:
@@ -169,7 +169,7 @@ class CandleStore:
     def _note(self, folder: Path, coverage: Coverage) -> None:
         text = json.dumps({"spans": coverage.spans, "tail_read_at": coverage.tail_read_at})
         with _replacing(folder / "coverage.json") as aside:
-            aside.write_text(text)
+            aside.write_text(text, encoding="utf-8")
 
     @contextmanager
     def _writing(self, series: Series) -> Iterator[Path]:

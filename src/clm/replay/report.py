@@ -47,7 +47,9 @@ def write(scores: Sequence[Scores], about: dict[str, Any], folder: Path) -> tupl
     """`report.json` and `report.html` in `folder`. Raises StorageFailed."""
     as_json, as_html = folder / "report.json", folder / "report.html"
     try:
-        as_json.write_text(json.dumps({**about, "scores": [asdict(one) for one in scores]}, indent=1))
+        as_json.write_text(
+            json.dumps({**about, "scores": [asdict(one) for one in scores]}, indent=1), encoding="utf-8"
+        )
         as_html.write_text(_page(scores, about), encoding="utf-8")
     except OSError as exc:
         raise StorageFailed(f"the report cannot be written to {folder}: {exc.strerror}") from exc

@@ -105,7 +105,7 @@ def steps_done(task: Task) -> int:
     file = task.folder / "state.json"
     if not file.is_file():
         return 0
-    state = json.loads(file.read_text())
+    state = json.loads(file.read_text(encoding="utf-8"))
     if state["task"] != _identity(task):
         allowed = "a folder that holds no replay with other options, nor one of another CLM"
         raise BadInput("--out", str(task.folder.parent), allowed)
@@ -128,7 +128,7 @@ def _at(clients: dict[Series, AsOfClient], now: datetime) -> None:
 def _save(task: Task, done: int) -> None:
     file = task.folder / "state.json"
     fresh = file.with_suffix(".new")
-    fresh.write_text(json.dumps({"task": _identity(task), "done": done}))
+    fresh.write_text(json.dumps({"task": _identity(task), "done": done}), encoding="utf-8")
     os.replace(fresh, file)
 
 
