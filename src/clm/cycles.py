@@ -12,6 +12,7 @@ from clm.core.alert import Alert
 from clm.core.domain import Progress, RetrainReport, Series
 from clm.core.errors import ClmError, DatabaseUnavailable, InvalidSetting, LeaseLost, TransientError
 from clm.core.journal import Journal, NoJournal
+from clm.core.protocols import CheckingFamily
 from clm.core.reports import report_of, with_more
 from clm.core.runs import RunRequest
 from clm.core.wire import merged_views, report_view
@@ -38,8 +39,15 @@ class Cycles(Services):
             return datetime.now(UTC)
 
     def check_request(self, request: RunRequest) -> tuple[Series, ...]:
-        """The series a request is about. Raises UnknownModelType, InvalidSetting: before anything starts."""
+        """The series a request is about.
+
+        Raises UnknownModelType, InvalidSetting, BadInput (a parameter no model has): before anything starts.
+        """
         plugins.require_model_types((*(request.models or ()), *(request.params or ())))
+        for name, own in (request.params or {}).items():
+            family = plugins.model_family(name)
+            if isinstance(family, CheckingFamily):
+                family.check(own)
         every = self.series
         _require("symbols", request.symbols, [series.symbol for series in every])
         _require("intervals", request.intervals, [series.interval for series in every])

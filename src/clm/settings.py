@@ -265,7 +265,7 @@ class Settings(BaseSettings):
     @classmethod
     def _markets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(re.fullmatch(SYMBOL, symbol) for symbol in value):
-            raise ValueError("2 to 20 capital letters and digits each, such as BTCUSDT")
+            raise ValueError("2 to 20 capital letters and digits each, of any script, such as BTCUSDT")
         return value
 
     @field_validator("interval")
@@ -422,8 +422,14 @@ def _dotenv_names(cls: type[Settings]) -> Mapping[str, str | None]:
     if not file.is_file():
         return {}
     from dotenv import dotenv_values  # only where there is a file to read
+    from dotenv.parser import parse_stream
 
     try:
+        with file.open(encoding="utf-8") as stream:
+            for line in parse_stream(stream):
+                # The library would leave out what it cannot read. What the line says may be a secret.
+                if line.error or (line.value is None and (line.key or "").upper().startswith(PREFIX)):
+                    raise BadInput(f"{file}, line {line.original.line}", "…", "NAME=value, quotes closed")
         return dotenv_values(file)
     except (OSError, UnicodeDecodeError) as exc:
         raise BadInput(str(file), type(exc).__name__, "a file that can be read, in UTF-8") from exc

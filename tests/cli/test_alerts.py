@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.databases import sqlite_in
 from tests.support.exchange import serving, simulated
 from tests.support.receiver import TOKEN, receiving
 from tests.support.shell import Shell, shell_in
@@ -39,6 +40,7 @@ def test_without_a_receiver_it_says_what_to_set(shell: Shell) -> None:
 
 
 def test_what_happened_is_listed(shell: Shell) -> None:
+    sqlite_in(shell.folder)
     assert "There was nothing to hear of." in shell("alerts").stdout
     assert shell("retrain", "--models", "lightgbm").returncode == 0
 

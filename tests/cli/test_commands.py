@@ -18,6 +18,7 @@ from benchmarks.asking import free_port
 from clm.core import plugins
 from clm.exchange.server import ExchangeServer
 from tests.support.candles import REAL, needs_real_candles
+from tests.support.databases import sqlite_in
 from tests.support.exchange import put_off, serving, simulated
 from tests.support.shell import FEW, Shell, line_of, shell_in, until_it_answers
 from tests.support.waiting import LIMIT, eventually
@@ -39,6 +40,13 @@ def exchange() -> Iterator[ExchangeServer]:
 @pytest.fixture
 def shell(tmp_path: Path, exchange: ExchangeServer) -> Shell:
     return shell_in(tmp_path, exchange)
+
+
+@pytest.fixture
+def begun(shell: Shell) -> Shell:
+    """The same with a database in which nothing has happened yet."""
+    sqlite_in(shell.folder)
+    return shell
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +76,12 @@ class TestHelp:
 
 
 class TestAFreshFolder:
-    def test_status_says_what_to_do(self, shell: Shell) -> None:
-        assert "start one with `clm retrain`" in shell("status").stdout
-        assert shell.json("status")["status"] == "idle"
+    def test_status_says_what_to_do(self, begun: Shell) -> None:
+        assert "start one with `clm retrain`" in begun("status").stdout
+        assert begun.json("status")["status"] == "idle"
 
-    def test_models_history_and_triggers_are_empty_but_not_silent(self, shell: Shell) -> None:
+    def test_models_history_and_triggers_are_empty_but_not_silent(self, begun: Shell) -> None:
+        shell = begun
         assert shell.json("models")["xgboost"]["active_version"] is None
         assert "train one with `clm retrain --models xgboost`" in shell("history", "xgboost").stdout
         reasons = shell.json("triggers")
@@ -80,8 +89,8 @@ class TestAFreshFolder:
         assert {reasons[name] for name in reasons if plugins.lacking(name) is None} == {"Never trained"}
         assert "begin one with `clm experiment start" in shell("experiment", "list").stdout
 
-    def test_an_empty_registry_is_sound(self, shell: Shell) -> None:
-        done = shell("verify")
+    def test_an_empty_registry_is_sound(self, begun: Shell) -> None:
+        done = begun("verify")
 
         assert (done.returncode, "present, intact and loadable" in done.stdout) == (0, True)
 
@@ -139,7 +148,8 @@ class TestAfterARun:
         assert " … " in shown
         assert "UTC" in shown
 
-    def test_a_forecast_nobody_can_make_says_why(self, shell: Shell) -> None:
+    def test_a_forecast_nobody_can_make_says_why(self, begun: Shell) -> None:
+        shell = begun
         (answer,) = shell.json("predict")["answers"]
 
         assert (answer["forecast"], answer["usable"]) == (None, False)
@@ -285,9 +295,9 @@ class TestWrongInput:
         ],
     )
     def test_is_one_sentence_and_exit_code_2(
-        self, shell: Shell, arguments: tuple[str, ...], environment: dict[str, str], said: str
+        self, begun: Shell, arguments: tuple[str, ...], environment: dict[str, str], said: str
     ) -> None:
-        done = shell(*arguments, **environment)
+        done = begun(*arguments, **environment)
 
         assert done.returncode == 2
         assert said in done.stderr
@@ -299,10 +309,10 @@ class TestWrongInput:
 
 
 class TestTrouble:
-    def test_an_exchange_that_is_down_fails_with_its_address(self, shell: Shell) -> None:
+    def test_an_exchange_that_is_down_fails_with_its_address(self, begun: Shell) -> None:
         down = {"CLM_BINANCE_URL": "http://127.0.0.1:9"}
 
-        triggers = shell("triggers", **down)
+        triggers = begun("triggers", **down)
 
         assert (triggers.returncode, "http://127.0.0.1:9 cannot be reached" in triggers.stderr) == (1, True)
 

@@ -84,7 +84,8 @@ def _words() -> set[str]:
         }
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
-                found.update(letter for letter in node.value if not letter.isascii())
+                # Halves of pairs stand in patterns only.
+                found.update(c for c in node.value if not c.isascii() and not "\ud800" <= c <= "\udfff")
     return found
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from clm.core.domain import SCALE, TARGET, FloatArray
 from clm.core.errors import InsufficientData, TrainingFailed
+from clm.core.scoring import forecasts
 from clm.evaluation.evaluator import QuantumModelEvaluator
 from tests.support.frames import feature_frame
 
@@ -120,3 +121,22 @@ def test_without_a_volatility_feature_errors_count_as_they_are() -> None:
     metrics = EVALUATOR.evaluate(Answers(fixed=fixed), frame.drop(columns=SCALE), "answers").metrics
 
     assert metrics["r2"] == pytest.approx(metrics["r2_normalised"])
+
+
+class Nameless:
+    """A host's model that knows how to predict, badly, and nothing else that is asked of a model."""
+
+    def predict(self, df: pd.DataFrame) -> FloatArray:
+        raise KeyError("close")
+
+
+@pytest.mark.parametrize("wrong", ["raises", "answers too few"])
+def test_what_is_wrong_with_a_model_that_lacks_even_its_name_is_said_all_the_same(wrong: str) -> None:
+    """The handler of its error must not break down itself."""
+    model = Nameless()
+    if wrong == "answers too few":
+        model.feature_names = ()  # type: ignore[attr-defined]
+        model.predict = lambda df: np.zeros(1)  # type: ignore[method-assign]
+
+    with pytest.raises(TrainingFailed, match="Nameless: the candidate"):
+        forecasts(model, feature_frame(20, 4), "candidate")  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from clm.market.dumps import import_candles
 from clm.market.store import CandleStore
 from tests.support.candles import REAL, needs_real_candles, random_walk
 from tests.support.exchange import QUICK, market_of, serving
+from tests.support.shell import Shell
 
 HEADER = (
     "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,"
@@ -192,3 +193,29 @@ def test_nothing_to_import_is_said_with_what_could_be(tmp_path: Path) -> None:
         import_candles(tmp_path, CandleStore(tmp_path / "store"))
     with pytest.raises(BadInput, match="an existing file"):
         import_candles(tmp_path / "nowhere", CandleStore(tmp_path / "store"))
+
+
+def test_the_command_names_every_file_that_it_leaves_out_and_every_series_that_fails(tmp_path: Path) -> None:
+    folder = tmp_path / "dumps"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "BTCUSDT-1h-2024-01.csv").write_bytes(_csv(CANDLES))
+    left = [
+        "notes.txt",
+        "BTCUSDT-1h-2024-01.zip.CHECKSUM",
+        "BTCUSDT-7h-2024-01.csv",
+        "btcusdt-1h.csv",
+        "x.zip",
+    ]
+    for name in left:
+        (folder / "deeper" / name).write_text("x")
+    for symbol in ("ETHUSDT", "SOLUSDT"):
+        (folder / f"{symbol}-1h-2024-01.csv").write_text("nonsense")
+
+    done = Shell(tmp_path, {"CLM_DATA_DIR": str(tmp_path / "data")})("import", str(folder))
+
+    assert done.returncode == 2
+    for name in left:
+        assert f"skipped {folder}/deeper/{name}: " in done.stderr
+    assert "ETHUSDT-1h-2024-01.csv" in done.stderr
+    assert "SOLUSDT-1h-2024-01.csv" in done.stderr
+    assert (tmp_path / "data" / "BTCUSDT").is_dir()

@@ -12,7 +12,7 @@ from clm.api.application import application
 from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem, needs
 from clm.bootstrap import Application
 from clm.core.access import Role
-from clm.core.domain import SYMBOL
+from clm.core.domain import SYMBOL_OF_JSON_SCHEMA
 from clm.settings import PER_SERIES
 
 router = APIRouter(route_class=ProblemRoute)
@@ -41,7 +41,9 @@ class SeriesRequest(BaseModel):
             ]
         },
     )  # fmt: skip
-    symbol: str = Field(description="a market the exchange trades", json_schema_extra={"pattern": SYMBOL})
+    symbol: str = Field(
+        description="a market the exchange trades", json_schema_extra={"pattern": SYMBOL_OF_JSON_SCHEMA}
+    )
     interval: str | None = Field(None, description="candle length; null: the configured")
     models: list[str] | None = Field(None, min_length=1, max_length=100, description="null: CLM_MODELS")
     overrides: dict[str, Any] = Field(

@@ -47,7 +47,8 @@ def send_test(as_json: Json = False) -> None:
     from clm.core.alert import Message
     from clm.core.errors import InvalidSetting
 
-    with open_application() as application:
+    # Nothing is read from the database, nor written to it.
+    with open_application(begins=True) as application:
         receivers = application.receivers
         if not receivers:
             raise InvalidSetting("CLM_ALERT_URLS", "", "at least one address, such as slack://…")

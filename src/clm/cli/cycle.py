@@ -47,7 +47,10 @@ def retrain(
     )  # fmt: skip
     named = ("models", "symbols", "intervals", "force", "params")
     asked = {name: getattr(request, name) for name in named}
-    with open_application() as application, on_record(application, "clm retrain", **asked) as came_to:
+    with (
+        open_application(begins=True) as application,
+        on_record(application, "clm retrain", **asked) as came_to,
+    ):
         application.check_request(request)
         messenger = application.messenger
         finished = carried_out(application, request, came_to)

@@ -23,12 +23,14 @@ def import_dumps(
     as_json: Json = False,
 ) -> None:
     """Read Binance's public dump files into the candle store, series side by side."""
-    from clm.market.dumps import import_candles
+    from clm.market.dumps import import_candles, skipped
     from clm.market.stores import candle_store
     from clm.settings import Settings
 
     settings = Settings.load()
     store = candle_store(settings.data_dir)
+    for file, why in skipped(path):
+        typer.echo(f"skipped {file}: {why}", err=True)
     with _processes(path, settings.processes) as executor:
         imported = import_candles(path, store, mend=repair, executor=executor)
     if as_json:

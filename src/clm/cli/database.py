@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clm.cli.output import Json, open_application, print_json, print_table, progress_bar
+from clm.cli.output import Json, open_application, print_json, print_table, progress_bar, require_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,6 +115,7 @@ def backup(
     from clm.settings import Settings
 
     settings = Settings.load()
+    require_database(settings.db_url)
     with progress_bar() as tell:
         manifest = back_up(settings.db_url, settings.model_dir, folder, tell)
     _print_manifest("Backed up", str(folder), manifest, as_json)

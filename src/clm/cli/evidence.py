@@ -120,7 +120,7 @@ def live(
     from clm.jobs.schedule import Schedule
     from clm.live import tick_slot
 
-    with open_application() as application:
+    with open_application(begins=True) as application:
         watch = application.live_shadow()
         if once:
             return _show_tick(watch.tick(), as_json)

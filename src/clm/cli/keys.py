@@ -22,7 +22,10 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Make a key and print it, this once: it is kept nowhere."""
-    with open_application() as application, on_record(application, "clm keys add", name=name, role=role):
+    with (
+        open_application(begins=True) as application,
+        on_record(application, "clm keys add", name=name, role=role),
+    ):
         key, secret = application.keys.add(name, role)
     if as_json:
         return print_json({"name": key.name, "role": key.role, "key": secret})

@@ -23,15 +23,45 @@ Symbol = Annotated[str | None, typer.Option(help="Configured symbol; default: th
 Interval = Annotated[str | None, typer.Option(help="Candle length; default: the configured one.")]
 
 
-def open_application() -> Application:
-    """The application of the environment's settings, logging set up. Use it as a context manager."""
+def open_application(*, begins: bool = False) -> Application:
+    """The application of the environment's settings, logging set up. Use it as a context manager.
+
+    begins: the command may be the first one ever. Others need a database that is there and create nothing,
+    neither it nor folders: in a wrong place they say so. Raises DatabaseMissing.
+    """
+    from pathlib import Path
+
     from clm.bootstrap import Application
     from clm.settings import Settings
     from clm.telemetry import set_up_logging
 
     settings = Settings.load()
-    set_up_logging(**settings.logging(), beside_bars=True)
+    log = settings.logging()
+    if not begins:
+        require_database(settings.db_url)
+        if log["file"] and not Path(log["file"]).parent.is_dir():
+            log["file"] = ""
+    set_up_logging(**log, beside_bars=True)
     return Application(settings, interactive=True)
+
+
+def require_database(db_url: str) -> None:
+    """Returns where there is one of CLM; creates nothing. Raises DatabaseMissing."""
+    from clm.core.errors import DatabaseMissing
+    from clm.core.text import mask_url
+    from clm.registry.engine import file_of
+    from clm.registry.migrate import revision_of
+
+    file = file_of(db_url)
+    # Even looking into an empty file would begin a database in it.
+    if not (file is not None and file.is_file() and file.stat().st_size == 0) and revision_of(db_url):
+        return
+    where = mask_url(db_url) if file is None else file.absolute()
+    kind = "no tables of CLM" if file is None or file.exists() else "no database"
+    raise DatabaseMissing(
+        f"{kind} at {where}: is this the right folder, and CLM_DB_URL the right address? "
+        "`clm serve`, `clm retrain` or `clm db upgrade` begin one"
+    )
 
 
 def print_json(value: Any) -> None:
@@ -59,7 +89,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for line in lines:
         table.add_row(*(shown(cell) for cell in line))
     # A pipe or a file has no width of its own to fit into.
-    Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE).print(table)
+    # Plain text: what stands in brackets is no instruction, quantum-clm[deep] is a name.
+    Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE, markup=False, emoji=False).print(table)
 
 
 @contextmanager
@@ -72,13 +103,13 @@ def progress_bar(first: str = "opening the database") -> Iterator[Callable[[Prog
     from rich import progress
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     if not console.is_terminal:
         yield _lines()
         return
     columns = (
-        progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
+        progress.TextColumn("{task.description}", markup=False), progress.BarColumn(),
+        progress.MofNCompleteColumn(), progress.TimeElapsedColumn(),
     )  # fmt: skip
     with progress.Progress(*columns, console=console, transient=True) as bar:
         task, within = bar.add_task(first, total=None), bar.add_task("", total=None, visible=False)
@@ -153,4 +184,6 @@ def fail(error: ClmError, code: int) -> int:
         typer.echo(f"  {row}", err=True)
     if len(rows) > 20:
         typer.echo(f"  … and {len(rows) - 20} more", err=True)
+    for note in getattr(error, "__notes__", ()):
+        typer.echo(f"error: {note}", err=True)
     return code

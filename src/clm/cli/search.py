@@ -58,7 +58,10 @@ def search(
         "models": names_in(models), "symbols": names_in(symbols), "trials": trials, "minutes": minutes,
         "seed": seed, "dry_run": dry_run,
     }  # fmt: skip
-    with open_application() as application, on_record(application, "clm search", **asked) as came_to:
+    with (
+        open_application(begins=True) as application,
+        on_record(application, "clm search", **asked) as came_to,
+    ):
         pairs = application.to_be_searched(names_in(models), names_in(symbols), enter=not dry_run)
         with _interruptible() as stop:
             found = _searched(application, pairs, (trials, minutes * 60, seed), stop)

@@ -55,7 +55,7 @@ def add(
     names = [name.strip() for name in models.split(",")] if models else None
     overrides = dict(_setting(text) for text in own or ())
     asked = {"symbol": symbol, "interval": interval, "models": names, "overrides": overrides or None}
-    with open_application() as application, on_record(application, "clm series add", **asked):
+    with open_application(begins=True) as application, on_record(application, "clm series add", **asked):
         new, view = application.watch(symbol, interval, names, overrides, by=who())
     if as_json:
         return print_json(view)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clm.cli.door import take
 from clm.cli.output import require_within
 
 if TYPE_CHECKING:
@@ -38,19 +40,28 @@ def serve(
 
     given = {"host": host, "port": port}
     settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
+    # Whoever finds the door taken has begun nothing yet: no run, no table.
+    doors = take(settings.host, settings.port)
     set_up_logging(**settings.logging())
     application = Application(settings, interactive=True)
     application.registry.database.open()
     # Threads that look after things in the background must not hold up an answer: they hand over sooner.
     sys.setswitchinterval(_HAND_OVER_SECONDS)
     refuse_open_doors(application)
-    typer.echo(f"CLM on http://{_in_url(settings.host)}:{settings.port} (Ctrl-C stops it)", err=True)
-    uvicorn.run(
-        create_app(application, dashboard()), host=settings.host, port=settings.port, log_level="warning",
+    at = doors[0].getsockname()[1]
+    typer.echo(f"CLM on http://{_in_url(settings.host)}:{at} (Ctrl-C stops it)", err=True)
+    config = uvicorn.Config(
+        create_app(application, dashboard()), host=settings.host, port=at, log_level="warning",
         access_log=False, server_header=False, timeout_graceful_shutdown=_LAST_ANSWERS,
         # The app hears its proxies itself (`clm.api.proxies`).
         proxy_headers=False,
     )  # fmt: skip
+    server = uvicorn.Server(config)
+    # Ctrl-C has ended it in order before it comes here.
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=doors)
+    if not server.started:
+        raise typer.Exit(3)
 
 
 def dashboard() -> Callable[[FastAPI], None] | None:

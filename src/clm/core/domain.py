@@ -86,8 +86,10 @@ INTERVALS: Mapping[str, timedelta] = {
 }  # fmt: skip
 
 
-#: How an exchange's market is named.
-SYMBOL = r"[A-Z0-9]{2,20}"
+#: How an exchange's market is named: some are called in Chinese.
+SYMBOL = r"(?:[A-Z0-9]|[^\W\x00-\x7f]){2,20}"
+#: The same for readers to whom a letter is one of ASCII, and a little wider.
+SYMBOL_OF_JSON_SCHEMA = r"^[A-Z0-9\u0080-\uffff]{2,20}$"
 
 
 class ModelType(StrEnum):
@@ -125,7 +127,9 @@ class Series:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(SYMBOL, self.symbol):
-            raise BadInput("symbol", self.symbol, "2 to 20 capital letters and digits, such as BTCUSDT")
+            raise BadInput(
+                "symbol", self.symbol, "2 to 20 capital letters and digits, of any script, such as BTCUSDT"
+            )
         if self.interval not in INTERVALS:
             raise UnknownInterval("interval", self.interval, ", ".join(INTERVALS))
 

@@ -17,11 +17,11 @@ import zlib
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import CANDLE_COLUMNS, INTERVALS, Series
+from clm.core.domain import CANDLE_COLUMNS, INTERVALS, SYMBOL, Series
 from clm.core.errors import BadInput
 
 ALLOWED = "BTCUSDT-1h.parquet, or a dump named like BTCUSDT-1h-2024-01-05.zip or .csv"
-_NAME = re.compile(r"(?P<symbol>[A-Z0-9]{2,20})-(?P<interval>\d+[mhd])(?:-[\d-]+)?\.(?:parquet|csv|zip)")
+_NAME = re.compile(rf"(?P<symbol>{SYMBOL})-(?P<interval>\d+[mhd])(?:-[\d-]+)?\.(?:parquet|csv|zip)")
 _COLUMNS = (
     "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades",
     "taker_buy_base", "taker_buy_quote", "ignore",

@@ -19,7 +19,7 @@
     │   ├── ExperimentOpen · ExperimentOver · VersionUnfit
     │   └── LastSeries · ReplayUnreadable
     ├── NotFound                VersionNotFound · RunNotFound · DecisionNotFound · KeyNotFound
-    │                           ExperimentNotFound · ReplayNotFound
+    │                           ExperimentNotFound · ReplayNotFound · DatabaseMissing
     ├── AccessDenied            who asks has no role that covers it
     └── PermanentError          will not work until somebody mends something
         ├── ExchangeRejected        the exchange refused the request for another reason
@@ -262,6 +262,10 @@ class ReplayNotFound(NotFound):
 
 class KeyNotFound(NotFound):
     """No key in force has this name."""
+
+
+class DatabaseMissing(NotFound):
+    """Nothing has been begun where a database should be."""
 
 
 class AccessDenied(ClmError):

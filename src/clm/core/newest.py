@@ -36,7 +36,7 @@ def forecast_row(model: TrainedModel, names: Sequence[str], row: FeatureRow, rol
     if tuple(names) != model.feature_names:
         if not set(model.feature_names) <= set(names):
             raise SchemaMismatch(
-                f"{model.model_type}: the {role} knows other features than are computed here"
+                f"{scoring.called(model)}: the {role} knows other features than are computed here"
             )
         row = row[[names.index(name) for name in model.feature_names]]
     try:
@@ -46,5 +46,5 @@ def forecast_row(model: TrainedModel, names: Sequence[str], row: FeatureRow, rol
     except Exception as exc:
         raise scoring.broken(model, role, exc) from exc
     if not isfinite(forecast):
-        raise TrainingFailed(f"{model.model_type}: the {role} does not answer a finite forecast")
+        raise TrainingFailed(f"{scoring.called(model)}: the {role} does not answer a finite forecast")
     return forecast

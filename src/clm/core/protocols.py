@@ -204,6 +204,15 @@ class PastFamily(ModelFamily, Protocol):
 
 
 @runtime_checkable
+class CheckingFamily(ModelFamily, Protocol):
+    """A family that knows its parameters without training. Optional: others refuse when they train."""
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Raises BadInput for a parameter or preset that there is not, or a value out of its range."""
+        ...
+
+
+@runtime_checkable
 class BinningFamily(ModelFamily, Protocol):
     """A family that sorts the rows' features into bins before it looks at their labels. Optional.
 

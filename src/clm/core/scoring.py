@@ -49,9 +49,14 @@ def inputs(model: TrainedModel, rows: pd.DataFrame) -> pd.DataFrame:
     return chosen
 
 
+def called(model: object) -> str:
+    """What a model is called where something is wrong with it; one may lack even its name."""
+    return str(getattr(model, "model_type", None) or type(model).__name__)
+
+
 def broken(model: TrainedModel, role: str, cause: Exception) -> TrainingFailed:
     """What a model that raised something of its own comes to."""
-    return TrainingFailed(f"{model.model_type}: the {role} broke down: {type(cause).__name__}: {cause}")
+    return TrainingFailed(f"{called(model)}: the {role} broke down: {type(cause).__name__}: {cause}")
 
 
 def forecasts(model: TrainedModel, rows: pd.DataFrame, role: str) -> FloatArray:
@@ -64,7 +69,7 @@ def forecasts(model: TrainedModel, rows: pd.DataFrame, role: str) -> FloatArray:
         # Models come from anywhere, and raise anything.
         raise broken(model, role, exc) from exc
     if answer.shape != (len(rows),) or not np.isfinite(answer).all():
-        raise TrainingFailed(f"{model.model_type}: the {role} does not answer one finite forecast per row")
+        raise TrainingFailed(f"{called(model)}: the {role} does not answer one finite forecast per row")
     return answer
 
 

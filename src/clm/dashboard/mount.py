@@ -78,7 +78,8 @@ async def _shown(page: Awaitable[None]) -> None:
     try:
         await page
     except Refused as error:
-        apology(error)
+        with ui.column().classes("clm-main"):
+            apology(error)
 
 
 def _pages(desk: Desk) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from fastapi import Request
 from nicegui import ui
 
-from clm.dashboard.desk import Session
+from clm.dashboard.desk import Refused, Session
 
 
 @dataclass(slots=True)
@@ -65,7 +65,9 @@ async def chosen(
     models: bool = True,
     days: Mapping[int, str] | None = None,
 ) -> Place:
-    """What the address names, else the first there is; draws the choice.
+    """What the address names, the first there is of what it does not; draws the choice.
+
+    Raises Refused where it names what is not there: never another one's figures in its place.
 
     models: whether a model is chosen too. days: what can be chosen of, the usual first.
     """
@@ -73,12 +75,13 @@ async def chosen(
     clock = Clock()
     await clock.hear(session)
     asked = request.query_params
-    one = next(
-        (s for s in every if (s["symbol"], s["interval"]) == (asked.get("symbol"), asked.get("interval"))),
-        every[0],
-    )
-    model = asked.get("model", "")
-    model = model if model in one["models"] else one["models"][0]
+    one = _named(every, asked)
+    model = asked.get("model") or one["models"][0]
+    if model not in one["models"]:
+        there = ", ".join(one["models"])
+        raise Refused(
+            f"no model {model!r} is kept for {one['symbol']} {one['interval']}; there: {there}", 404
+        )
     place = Place(one["symbol"], one["interval"], model, clock=clock)
     if days is not None:
         back = {str(number): number for number in days}
@@ -107,3 +110,16 @@ async def chosen(
                 "w-32"
             )
     return place
+
+
+def _named(every: Sequence[dict[str, Any]], asked: Mapping[str, str]) -> dict[str, Any]:
+    """The first watched series that is as the address says. Raises Refused."""
+    wanted = {name: asked[name] for name in ("symbol", "interval") if asked.get(name)}
+    for one in every:
+        if all(one[name] == value for name, value in wanted.items()):
+            return one
+    named = " ".join(wanted.values())
+    # Of hundreds the first tell what they look like.
+    there = ", ".join(f"{one['symbol']} {one['interval']}" for one in every[:10])
+    more = f" and {len(every) - 10} more" if len(every) > 10 else ""
+    raise Refused(f"no series {named!r} is watched here; watched: {there}{more}", 404)

@@ -34,8 +34,8 @@ def import_candles(
     mend: leave out rows that break the rules and name them in the report; otherwise such a row refuses the
     whole series and nothing of it is stored. The span of each file counts as known, gaps included. executor:
     where series are taken in, each apart from the others; None: here, one after the other. Whatever is wrong
-    with one of them, the others are taken in; then the first error is raised: BadInput, InvalidCandles,
-    StorageFailed.
+    with one of them, the others are taken in; then the first error is raised, those of others as its
+    notes: BadInput, InvalidCandles, StorageFailed.
     """
     files: dict[Series, list[Path]] = {}
     for file, series in _named(path):
@@ -46,10 +46,22 @@ def import_candles(
     else:
         begun = [executor.submit(_tried, *given) for given in each]
         done = [future.result() for future in begun]
-    for error in done:
-        if isinstance(error, ClmError):
-            raise error
+    errors = [error for error in done if isinstance(error, ClmError)]
+    if errors:
+        for other in errors[1:]:
+            errors[0].add_note(str(other))
+        raise errors[0]
     return [imported for imported in done if isinstance(imported, Imported)]
+
+
+def skipped(path: Path) -> list[tuple[Path, str]]:
+    """The files below a folder that `import_candles` does not look at, each with the reason."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else []
+    return [
+        (file, "a checksum" if file.name.endswith(".CHECKSUM") else f"not named like {ALLOWED}")
+        for file in files
+        if series_of(file.name) is None
+    ]
 
 
 def _tried(series: Series, files: list[Path], store: Candles, mend: bool) -> Imported | ClmError:

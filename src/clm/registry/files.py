@@ -19,7 +19,7 @@ from clm.core.errors import StorageFailed
 from clm.core.objects import Found, Objects
 from clm.core.places import place
 
-FILE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}"
+FILE_NAME = r"\w[\w.-]{0,199}"
 _TEMPORARY = ".clm-writing-"
 _LEFTOVER_SECONDS = 3600
 

@@ -209,7 +209,7 @@ def _contributions(model: TrainedModel, rows: pd.DataFrame, said: str) -> tuple[
     """As `ExplainedModel.contributions`, and as it promises. Raises NotExplainable."""
     if not isinstance(model, ExplainedModel):
         raise NotExplainable(
-            f"{said} cannot say what its forecasts are made of: {model.model_type} models have no "
+            f"{said} cannot say what its forecasts are made of: {scoring.called(model)} models have no "
             "`contributions` (see clm.core.protocols.ExplainedModel); those of xgboost and lightgbm have"
         )
     try:

@@ -174,6 +174,10 @@ class XGBoostFamily:
     name = str(ModelType.XGBOOST)
     table = KnobTable(name, _COMMON, _PRESETS)
 
+    def check(self, params: Mapping[str, Any]) -> None:
+        """See `CheckingFamily`."""
+        self.table.resolve(params)
+
     def train(self, df: pd.DataFrame, params: Mapping[str, Any], seed: int) -> XGBoostModel:
         return self.train_binned(self.bins(df, params), df, params, seed)
 
@@ -241,6 +245,10 @@ class LightGBMFamily:
 
     name = str(ModelType.LIGHTGBM)
     table = KnobTable(name, _COMMON, _PRESETS)
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        """See `CheckingFamily`."""
+        self.table.resolve(params)
 
     def train(self, df: pd.DataFrame, params: Mapping[str, Any], seed: int) -> LightGBMModel:
         return self.train_binned(self.bins(df, params), df, params, seed)

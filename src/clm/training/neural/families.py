@@ -121,6 +121,10 @@ class _NeuralFamily:
     exogenous: tuple[str, ...] = ()
     apart = True
 
+    def check(self, params: Mapping[str, Any]) -> None:
+        """See `CheckingFamily`."""
+        self.table.resolve(params)
+
     def past(self, params: Mapping[str, Any]) -> Mapping[str, int]:
         size = int(self.table.resolve(params)["input_size"])
         return dict.fromkeys((RETURNS, *self.exogenous), size)
