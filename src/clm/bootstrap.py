@@ -27,11 +27,13 @@ from clm.core.turns import turns
 from clm.core.watchlist import Watched
 from clm.core.wire import jsonable
 from clm.cycles import CycleOutcome, Cycles
+from clm.jobs.cluster import without_workers, workers_at
 from clm.market.look import picture
 from clm.market.ping import ping
 from clm.market.stores import candle_store
 from clm.parts import policy_of
 from clm.registry.mend import mend
+from clm.settings import scheduler_of
 
 #: Revised candles that are listed at once.
 _REVISIONS = 200
@@ -140,6 +142,11 @@ class Application(Cycles):
     def ping_exchange(self, seconds: float) -> None:
         """Returns when the exchange answers. Raises ExchangeUnavailable, RateLimited."""
         ping(self.settings.binance_url, seconds)
+
+    def cluster_lacks(self, seconds: float) -> str | None:
+        """Why a cluster would let a run wait, if there is one that would. Raises ExecutorUnavailable."""
+        address = scheduler_of(self.settings)
+        return without_workers(address) if address and not workers_at(address, seconds) else None
 
     def folders(self) -> list[Path]:
         """Where this application writes to on this machine."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,11 +25,15 @@ from clm.jobs.cluster import DaskPool
 from clm.jobs.guard import Limits
 from clm.jobs.pool import LocalPool, cores
 from clm.parts import Pool
-from clm.settings import DASK, Settings
+from clm.settings import Settings, scheduler_of
 from clm.telemetry import set_up_logging
 
 _LOCAL = threading.local()
 _NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+#: A sentence is due when nothing has come to an end for so long and nobody works on it.
+_SILENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +63,16 @@ class Done:
     gone: str | None = None
 
 
-def perform(application: Application, run: Run, progress: Callable[[Progress], None]) -> CycleOutcome:
+def perform(
+    application: Application,
+    run: Run,
+    progress: Callable[[Progress], None],
+    *,
+    silence: float = _SILENCE_SECONDS,
+) -> CycleOutcome:
     """What a run asks for: here, or where `CLM_EXECUTOR` says when it is about several series.
 
+    silence: seconds after which it is said what a run waits for that nobody works on.
     Raises LeaseLost, DatabaseUnavailable, UnknownModelType, InvalidSetting.
     """
     request, settings = run.request, application.settings
@@ -82,14 +93,19 @@ def perform(application: Application, run: Run, progress: Callable[[Progress], N
             asked = (request.models, request.force, run.fence, request.params)
             tasks = [Task(settings.for_children(), work, *asked) for work in wave]
             begun = {pool.submit(cycle, task): task.work for task in tasks}
-            for future in as_completed(begun):
-                work = begun[future]
-                try:
-                    done[work] = _kept(pool.result(future))
-                except TaskEnded as ended:
-                    done[work] = Done(error=str(ended))
-                series = work if isinstance(work, Series) else None
-                progress(_told(len(done), total, _came_to(work, done[work]), series))
+            pending = set(begun)
+            while pending:
+                finished, pending = wait(pending, silence, return_when=FIRST_COMPLETED)
+                if not finished and isinstance(pool, DaskPool) and (why := pool.lacking()) is not None:
+                    progress(_told(len(done), total, why))
+                for future in finished:
+                    work = begun[future]
+                    try:
+                        done[work] = _kept(pool.result(future))
+                    except TaskEnded as ended:
+                        done[work] = Done(error=str(ended))
+                    series = work if isinstance(work, Series) else None
+                    progress(_told(len(done), total, _came_to(work, done[work]), series))
     except BaseException:
         pool.shutdown(cancel_futures=True)
         raise
@@ -132,8 +148,8 @@ def cycle(task: Task) -> Done:
 
 def _pool(settings: Settings, tasks: int) -> LocalPool | DaskPool:
     limits = Limits(settings.series_time_limit_minutes * 60, settings.run_memory_limit_mb)
-    if settings.executor.startswith(DASK):
-        return DaskPool("tcp://" + settings.executor.removeprefix(DASK), limits)
+    if scheduler_of(settings) is not None:
+        return DaskPool(scheduler_of(settings) or "", limits)
     return LocalPool(min(settings.processes or cores(), tasks), limits)
 
 

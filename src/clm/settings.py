@@ -394,6 +394,12 @@ class Settings(BaseSettings):
         return self.model_copy(update={"api_key": (), "alert_urls": ()}).model_dump_json()
 
 
+def scheduler_of(settings: Settings) -> str | None:
+    """The Dask scheduler's own address, tcp://host:8786, where runs go to a cluster."""
+    executor = settings.executor
+    return f"tcp://{executor.removeprefix(DASK)}" if executor.startswith(DASK) else None
+
+
 def _password(url: str) -> str | None:
     """Long enough that it is no word of a sentence."""
     try:

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from clm.api.app import create_app
 from clm.bootstrap import Application
+from clm.core.alert import KINDS
 from clm.core.runs import RunRequest
 from clm.market.failures import count_failure
 from clm.registry.tables import alerts, evidence, forecasts, versions
@@ -114,3 +115,32 @@ def test_a_scrape_without_a_database_is_a_503_and_no_half_a_page(tmp_path: Path)
         assert answer.status_code == 503
         assert answer.headers["content-type"] == "application/problem+json"
         assert client.get("/metrics").status_code == 200
+
+
+def _incident_rules() -> dict[str, str]:
+    """Severity of the label → the selector of the rule."""
+    rules = yaml.safe_load((DOCS / "alerts.yml").read_text())["groups"][0]["rules"]
+    return {rule["labels"]["severity"]: rule["expr"] for rule in rules if "clm_incidents" in rule["expr"]}
+
+
+def test_every_rule_says_how_urgent_it_is() -> None:
+    rules = yaml.safe_load((DOCS / "alerts.yml").read_text())["groups"][0]["rules"]
+
+    assert {rule["labels"]["severity"] for rule in rules} == {"warning", "critical"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_news_wakes_nobody_and_every_other_incident_fires_its_severitys_rule(kind: str) -> None:
+    """An ordinary promotion fired ClmIncident once."""
+    severity, rules = KINDS[kind].severity, _incident_rules()
+
+    assert set(rules) == {"warning", "critical"}
+    firing = [name for name, expr in rules.items() if f'severity="{severity}"' in expr]
+    assert firing == ([] if severity == "info" else [severity])
+    assert (severity == "info") == (kind in ("promoted", "experiment", "drift"))
+
+
+def test_an_incident_carries_its_severity(scraped: Scraped) -> None:
+    told = {labels["kind"]: labels["severity"] for labels in scraped["clm_incidents"]}
+
+    assert told == {name: kind.severity for name, kind in KINDS.items()}

@@ -46,6 +46,8 @@ def test_what_happened_is_listed(shell: Shell) -> None:
 
     (alert,) = shell.json("alerts")
 
-    assert (alert["kind"], alert["model_type"], alert["delivery"]) == ("promoted", "lightgbm", "waiting")
+    assert (alert["kind"], alert["model_type"], alert["delivery"]) == ("promoted", "lightgbm", "unsent")
     assert shell.json("alerts", "list", "--limit", "1") == [alert]
     assert "promoted" in shell("alerts").stdout
+    # Where somebody is to be told, it waits until they are.
+    assert shell.json("alerts", CLM_ALERT_URLS="json://127.0.0.1:9")[0]["delivery"] == "waiting"

@@ -18,17 +18,19 @@ import pytest
 
 from benchmarks.asking import free_port
 from benchmarks.rehearsal import NOW, broken_promises
+from clm.api.app import create_app
 from clm.bootstrap import Application
-from clm.core.domain import Series
+from clm.core.domain import Progress, Series
+from clm.core.errors import ExecutorUnavailable
 from clm.core.runs import Run, RunRequest, RunState
 from clm.exchange.clock import ExchangeClock
 from clm.exchange.server import ExchangeServer
 from clm.exchange.simulate import simulate_market
-from clm.fanout import Task, cycle
+from clm.fanout import Task, cycle, perform
 from clm.jobs.supervisor import to_be_resumed
 from clm.settings import Settings
 from tests.support.exchange import hold_back, let_go
-from tests.support.service import running_service, settings_for, wait_for_end
+from tests.support.service import caller, running_service, settings_for, wait_for_end
 from tests.support.waiting import eventually
 
 TWO = {"symbols": ("BTCUSDT", "ETHUSDT"), "processes": 2, "executor": "local"}
@@ -264,3 +266,36 @@ def test_a_cluster_that_does_not_answer_fails_the_run_with_that_reason(tmp_path:
         assert run.state is RunState.FAILED
         assert "no Dask scheduler answers at tcp://127.0.0.1:" in str(run.error)
         assert not _versions(application)
+
+
+@pytest.mark.rehearse
+def test_a_cluster_without_workers_is_said_in_the_run_and_in_readiness(tmp_path: Path) -> None:
+    """It was silence until the run's limit, two hours."""
+    pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    with _cluster(tmp_path, workers=0) as (address, _):
+        with running_service(tmp_path, **{**TWO, "executor": address}) as (application, _):
+            # Until the scheduler listens.
+            eventually(lambda: _lacks(application), "a scheduler that answers")
+            ready = caller(create_app(application)).get("/health/ready")
+            assert ready.status_code == 503
+            assert "no worker has joined" in ready.json()["checks"]["cluster"]["reason"]
+
+            run = application.runs.create(RunRequest(force=True))
+            run = application.runs.start(run.run_id, "here")
+
+            class Said(Exception):
+                """Enough was heard."""
+
+            def hear(progress: Progress) -> None:
+                if "no worker has joined the Dask scheduler at tcp://127.0.0.1:" in progress.message:
+                    raise Said
+
+            with pytest.raises(Said):
+                perform(application, run, hear, silence=0.2)
+
+
+def _lacks(application: Application) -> str | None:
+    try:
+        return application.cluster_lacks(5)
+    except ExecutorUnavailable:
+        return None

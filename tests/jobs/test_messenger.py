@@ -23,7 +23,7 @@ from clm.jobs.messenger import Messenger
 from clm.jobs.receivers import receivers_of
 from clm.registry.alerts import SQLAlerts
 from clm.registry.database import Database
-from clm.registry.outbox import SQLOutbox
+from clm.registry.outbox import GIVE_UP_AFTER, SQLOutbox
 from clm.registry.tables import alerts
 from tests.support.databases import database_of
 from tests.support.receiver import TOKEN, Receiver, receiving
@@ -221,7 +221,7 @@ import sys
 from clm.jobs.messenger import Messenger
 from clm.jobs.receivers import receivers_of
 from clm.registry.database import Database
-from clm.registry.outbox import SQLOutbox
+from clm.registry.outbox import GIVE_UP_AFTER, SQLOutbox
 Messenger(SQLOutbox(Database(sys.argv[1])), receivers_of([sys.argv[2]]), 20).send_due()
 """
 
@@ -310,3 +310,17 @@ def test_each_kind_says_what_to_do(kind: str) -> None:
 
     assert KINDS[kind].title in message.title
     assert KINDS[kind].advice in message.body
+
+
+def test_where_nobody_is_configured_nothing_waits_for_ever(database: Database, store: SQLAlerts) -> None:
+    """Rows that wait are never forgotten: they would pile up."""
+    store.record(_alert("v1", "promoted"))
+    (alert,) = store.recent()
+    assert (alert.delivery_to(False), alert.delivery_to(True)) == ("unsent", "waiting")
+    with database.writing() as connection:
+        connection.execute(alerts.update().values(first_at=alert.first_at - GIVE_UP_AFTER))
+
+    SQLOutbox(database).lapse()
+
+    assert store.recent()[0].delivery == "unsent"
+    assert store.forget(timedelta(0)) == 1

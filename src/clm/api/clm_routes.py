@@ -253,7 +253,7 @@ def rollback(
 @_routes.get("/alerts", response_model=list[schemas.AlertView])
 def alerts(app: App, limit: Limit = 20) -> list[dict[str, Any]]:
     """What a human should have heard of, newest incident first."""
-    return [alert_view(stored) for stored in app.alerts.recent(limit)]
+    return [alert_view(stored, bool(app.receivers)) for stored in app.alerts.recent(limit)]
 
 
 @_routes.get("/audit", response_model=list[schemas.AuditView], openapi_extra=needs(Role.ADMIN))

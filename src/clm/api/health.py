@@ -30,12 +30,15 @@ from clm.core.access import Role
 from clm.core.domain import ModelArtifact, Series
 from clm.core.errors import ClmError
 from clm.jobs.schedule import Schedule
+from clm.settings import scheduler_of
 
 log = structlog.get_logger()
 router = APIRouter(prefix="/health", tags=["health"])
 
 #: Seconds: what a look is good for, what the exchange's word is good for, what one check may take.
 _KEPT, _EXCHANGE_KEPT, _LIMIT = 3.0, 15.0, 3.0
+#: The same of the cluster's, which is a connection of its own.
+_CLUSTER_KEPT = 30.0
 #: Seconds after which a schedule that has not looked at the clock is dead; it looks once a minute at least.
 _SILENT = 180.0
 
@@ -55,13 +58,17 @@ class Readiness:
         self._application, self._schedule = application, schedule
         self._checks: Mapping[str, Callable[[], Check]] = {
             "database": self._database, "champions": self._champions, "candles": self._candles,
-            "scheduler": self._scheduler, "live_shadow": self._live_shadow, "disk": self._disk,
+            "scheduler": self._scheduler, "live_shadow": self._live_shadow,
+            "disk": self._disk,
         }  # fmt: skip
+        if scheduler_of(application.settings) is not None:
+            self._checks = {**self._checks, "cluster": self._cluster}
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._asked: dict[str, Future[Check]] = {}
         self._last: tuple[float, dict[str, Check]] | None = None
         self._exchange: tuple[float, Check] | None = None
+        self._workers: tuple[float, Check] | None = None
         #: The files that champions have been loaded from.
         self._loaded: dict[tuple[Series, str], tuple[object, ...]] = {}
 
@@ -140,6 +147,12 @@ class Readiness:
         silent = now - (schedule.looked_at or self._began)
         said = f"the schedule looked at the exchange's clock {silent:.0f} seconds ago"
         return Check(silent < _SILENT, said)
+
+    def _cluster(self) -> Check:
+        if self._workers is None or time.monotonic() - self._workers[0] > _CLUSTER_KEPT:
+            why = self._application.cluster_lacks(_LIMIT)
+            self._workers = (time.monotonic(), Check(why is None, why or "the cluster has workers"))
+        return self._workers[1]
 
     def _live_shadow(self) -> Check:
         if not self._application.settings.live_shadow:

@@ -109,12 +109,15 @@ def _of_rows(stored: Totals) -> Iterator[Metric]:
         queue.add_metric(labels, number)
     yield queue
     # No counter: an incident that comes again is begun anew, and old ones are forgotten.
-    incidents = GaugeMetricFamily("clm_incidents", "Incidents noticed within the last hour", labels=("kind",))
+    incidents = GaugeMetricFamily(
+        "clm_incidents", "Incidents noticed within the last hour", labels=("kind", "severity")
+    )
     for name, number in {
         **dict.fromkeys(KINDS, 0),
         **{r["kind"]: r["number"] for r in stored.alerts},
     }.items():
-        incidents.add_metric((name,), number)
+        severity = KINDS[name].severity if name in KINDS else "warning"
+        incidents.add_metric((name, severity), number)
     yield incidents
 
 

@@ -310,7 +310,12 @@ class AlertView(BaseModel):
     deliveries: dict[str, str | None] | None = Field(
         description="receiver → null where it has it, else why not", examples=[{"slack:1f3a5c7e": None}]
     )
-    delivery: str = Field(description="waiting, retried, delivered, given up, unsent", examples=["delivered"])
+    delivery: str = Field(
+        description="waiting, retried, delivered, given up; unsent: CLM_ALERT_URLS names nobody, or it was "
+        "told with another",
+        examples=["delivered"],
+    )
+    severity: str = Field(description="info, warning or critical", examples=["warning"])
 
 
 class CheckView(BaseModel):

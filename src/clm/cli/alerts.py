@@ -25,13 +25,13 @@ def list_them(limit: Limit = 20, as_json: Json = False) -> None:
     from clm.core.wire import alert_view
 
     with open_application() as application:
-        found = application.alerts.recent(limit)
+        found, anybody = application.alerts.recent(limit), bool(application.receivers)
     if as_json:
-        return print_json([alert_view(stored) for stored in found])
+        return print_json([alert_view(stored, anybody) for stored in found])
     rows = [
         (
             str(s.alert.series or ""), s.alert.model_type, s.alert.kind, s.alert.subject, s.first_at,
-            s.last_at, s.times, s.delivery, s.alert.message,
+            s.last_at, s.times, s.delivery_to(anybody), s.alert.message,
         )
         for s in found
     ]  # fmt: skip

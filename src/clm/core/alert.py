@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from clm.core.domain import Series
 
@@ -13,12 +13,14 @@ from clm.core.domain import Series
 @dataclass(frozen=True, slots=True)
 class Kind:
     """title: what happened, in a few words. advice: what to do. passing: over as soon as it has happened, so
-    that the next time is another incident; others last until they are mended.
+    that the next time is another incident; others last until they are mended. severity: of what wakes nobody
+    up (info), of what is to be looked at in the morning (warning), or now (critical).
     """
 
     title: str
     advice: str
     passing: bool = False
+    severity: Literal["info", "warning", "critical"] = "warning"
 
 
 KINDS: Mapping[str, Kind] = {
@@ -26,6 +28,7 @@ KINDS: Mapping[str, Kind] = {
         "A model was promoted",
         "Nothing: the guard watches it. `clm decisions` shows why, `clm rollback MODEL` takes it back.",
         passing=True,
+        severity="info",
     ),
     "rollback": Kind(
         "A promotion was taken back",
@@ -47,20 +50,27 @@ KINDS: Mapping[str, Kind] = {
     "artifact_quarantined": Kind(
         "A damaged model file was set aside",
         "`clm verify` names what is damaged, `clm restore` brings it back. Look after the disk.",
+        severity="critical",
     ),
     "champion_unfit": Kind(
-        "A champion cannot serve", "`clm models` shows who answers now; `clm retrain --force` trains anew."
+        "A champion cannot serve",
+        "`clm models` shows who answers now; `clm retrain --force` trains anew.",
+        severity="critical",
     ),
     "drift": Kind(
         "The market moved away from the training data",
         "Nothing: a retraining has begun. If it comes again and again, look at `clm shadow`.",
+        severity="info",
     ),
     "parity": Kind(
         "Live and replayed forecasts differ",
         "Do not trust this model's evidence until the cause is found: `clm live` and the log say more.",
     ),
     "experiment": Kind(
-        "An experiment ended by itself", "`clm experiment show ID` tells its result.", passing=True
+        "An experiment ended by itself",
+        "`clm experiment show ID` tells its result.",
+        passing=True,
+        severity="info",
     ),
 }
 
@@ -108,6 +118,10 @@ class StoredAlert:
     next_at: datetime | None = None
     attempts: int = 0
     deliveries: Mapping[str, str | None] | None = None
+
+    def delivery_to(self, anybody: bool) -> str:
+        """As `delivery`; anybody: whether there is somebody to be told: else nothing waits."""
+        return self.delivery if anybody or self.delivery != "waiting" else "unsent"
 
     @property
     def delivery(self) -> str:
@@ -170,6 +184,10 @@ class Outbox(Protocol):
         Each alert is a message of its own, at most `per_hour` of them; the surplus goes out together, once
         an hour. Whoever dies after taking leaves it to be taken again.
         """
+        ...
+
+    def lapse(self) -> None:
+        """What nobody was told of for a day is to be sent no more: it is no news."""
         ...
 
     def report(self, parcel: Parcel, deliveries: Mapping[str, str | None], *, again: bool) -> None:

@@ -42,6 +42,7 @@ from clm.core.protocols import (
     ModelRegistry,
     ModelTrainer,
     PastEngineer,
+    PreparedRegistry,
     ProgressListener,
     ShadowTester,
 )
@@ -173,6 +174,7 @@ class ContinuousLearningManager:
         voice = _Voice(self.series, len(due), progress)
         reports: list[RetrainReport] = []
         if due:
+            self.prepare()
             self._look_back(due)
             with about(series=str(self.series)):
                 material = self._material(now, voice.say)
@@ -184,6 +186,11 @@ class ContinuousLearningManager:
         elif self._ready is not None:
             self._forget()
         return joined(self.series, reports, reasons, now, self._clock() - began)
+
+    def prepare(self) -> None:
+        """Before anything is fetched or trained. Raises StorageFailed where no model could be stored."""
+        if isinstance(self._registry, PreparedRegistry):
+            self._registry.prepare()
 
     def try_one(
         self,

@@ -130,6 +130,7 @@ class PooledCycle:
         waiting = [m for m in self.managers if not journal.finished(m.series, self._entry)]
         if reason is None or not waiting:
             return []
+        self.managers[0].prepare()
         materials: dict[Series, Material] = {}
         failed: dict[Series, str] = {}
         for manager in self.managers:

@@ -204,6 +204,15 @@ class PastFamily(ModelFamily, Protocol):
 
 
 @runtime_checkable
+class PreparedRegistry(Protocol):
+    """A registry that can tell, before anything is trained, whether it could keep a model. Optional."""
+
+    def prepare(self) -> None:
+        """Raises StorageFailed where a model could not be stored: then an hour of training is saved."""
+        ...
+
+
+@runtime_checkable
 class CheckingFamily(ModelFamily, Protocol):
     """A family that knows its parameters without training. Optional: others refuse when they train."""
 

@@ -73,13 +73,14 @@ def run_view(run: Run) -> dict[str, Any]:
     return view
 
 
-def alert_view(stored: StoredAlert) -> dict[str, Any]:
-    """One incident as `GET /alerts` lists it."""
+def alert_view(stored: StoredAlert, anybody: bool) -> dict[str, Any]:
+    """One incident as `GET /alerts` lists it; anybody: whether somebody is to be told of incidents."""
     view: dict[str, Any] = jsonable(stored)
     alert = view.pop("alert")
     series = alert.pop("series") or {"symbol": None, "interval": None}
-    told = {"title": stored.alert.title, "advice": KINDS[stored.alert.kind].advice}
-    return {**alert, **told, **series, **view, "delivery": stored.delivery}
+    kind = KINDS[stored.alert.kind]
+    told = {"title": stored.alert.title, "advice": kind.advice, "severity": kind.severity}
+    return {**alert, **told, **series, **view, "delivery": stored.delivery_to(anybody)}
 
 
 def audit_view(row: AuditRow) -> dict[str, Any]:

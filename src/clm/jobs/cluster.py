@@ -15,7 +15,7 @@ from clm.core.errors import ExecutorUnavailable, TaskEnded
 from clm.jobs.guard import Limits
 from clm.jobs.pool import LocalPool
 
-_CONNECT_SECONDS = 15
+_CONNECT_SECONDS = 15.0
 
 
 #: This worker's processes; each does one task after the other.
@@ -35,6 +35,33 @@ def _within(limits: Limits, fn: Callable[..., Any], *args: Any, **kwargs: Any) -
     return pool.result(pool.submit(fn, *args, **kwargs))
 
 
+def _connected(address: str, seconds: float) -> Any:
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as exc:
+        raise ExecutorUnavailable(
+            f"CLM_EXECUTOR is a Dask cluster: pip install 'quantum-clm[dask]' ({exc})"
+        ) from exc
+    try:
+        return Client(address, timeout=seconds, set_as_default=False)  # type: ignore[no-untyped-call]
+    except OSError as exc:
+        raise ExecutorUnavailable(f"no Dask scheduler answers at {address}") from exc
+
+
+def workers_at(address: str, seconds: float) -> int:
+    """How many workers a scheduler has. Raises ExecutorUnavailable."""
+    client = _connected(address, seconds)
+    try:
+        return len(client.ncores())
+    finally:
+        client.close()
+
+
+def without_workers(address: str) -> str:
+    """What a scheduler is told of that nobody works for."""
+    return f"no worker has joined the Dask scheduler at {address}: begin one with `dask worker {address}`"
+
+
 class DaskPool(Executor):
     """A cluster by its scheduler's address, `tcp://host:8786`. A worker that dies is followed by another.
 
@@ -44,20 +71,18 @@ class DaskPool(Executor):
     """
 
     def __init__(self, address: str, limits: Limits, seconds: float = _CONNECT_SECONDS) -> None:
-        try:
-            from distributed import Client
-        except ModuleNotFoundError as exc:
-            raise ExecutorUnavailable(
-                f"CLM_EXECUTOR is a Dask cluster: pip install 'quantum-clm[dask]' ({exc})"
-            ) from exc
-        try:
-            self._client = Client(  # type: ignore[no-untyped-call]
-                address, timeout=seconds, set_as_default=False
-            )
-        except OSError as exc:
-            raise ExecutorUnavailable(f"no Dask scheduler answers at {address}") from exc
+        self._client, self._address = _connected(address, seconds), address
         self._limits = limits
-        self._executor: Executor = self._client.get_executor(pure=False)  # type: ignore[no-untyped-call]
+        self._executor: Executor = self._client.get_executor(pure=False)
+
+    def lacking(self) -> str | None:
+        """Why tasks wait for ever, where they do: a sentence."""
+        try:
+            if self._client.ncores():
+                return None
+        except OSError:
+            return f"the Dask scheduler at {self._address} answers no more"
+        return without_workers(self._address)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         return self._executor.submit(_within, self._limits, fn, *args, **kwargs)
@@ -75,4 +100,4 @@ class DaskPool(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._executor.shutdown(wait=wait and not cancel_futures)
-        self._client.close()  # type: ignore[no-untyped-call]
+        self._client.close()

@@ -72,6 +72,8 @@ class Messenger:
                 if time.monotonic() - watched >= _WATCH_SECONDS:
                     watched = time.monotonic()
                     self._watch()
+                    if not self._receivers:
+                        self._outbox.lapse()
                 self.send_due()
             except ClmError as error:
                 log.warning("messenger_waits", reason=str(error))

@@ -58,6 +58,14 @@ class SQLOutbox:
         known: Mapping[str, str | None] = chosen[0].deliveries_json or {}
         return Parcel([stored(row) for row in chosen], ids, lease, chosen[0].attempts + 1, known)
 
+    def lapse(self) -> None:
+        with self._database.reading() as connection:
+            old = _old(self._database.now(connection))
+            if connection.execute(sa.select(alerts.c.id).where(old).limit(1)).first() is None:
+                return
+        with self._database.writing(fenced=False) as connection:
+            _give_up(connection, self._database.now(connection))
+
     def report(self, parcel: Parcel, deliveries: Mapping[str, str | None], *, again: bool) -> None:
         # An incident that came again meanwhile, or that another has taken, is no longer this parcel's.
         ours = sa.and_(alerts.c.id.in_(parcel.ids), alerts.c.next_at == parcel.lease)
@@ -69,8 +77,11 @@ class SQLOutbox:
 
 
 def _give_up(connection: sa.Connection, now: datetime) -> None:
-    old = sa.and_(alerts.c.next_at <= now, alerts.c.first_at < now - GIVE_UP_AFTER)
-    connection.execute(alerts.update().where(old).values(next_at=None))
+    connection.execute(alerts.update().where(_old(now)).values(next_at=None))
+
+
+def _old(now: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(alerts.c.next_at <= now, alerts.c.first_at < now - GIVE_UP_AFTER)
 
 
 def _choose(

@@ -105,6 +105,10 @@ class SQLModelRegistry:
                 f"{type(exc).__name__}"
             ) from exc
 
+    def prepare(self) -> None:
+        """See `PreparedRegistry`: a bucket that is missing, a folder that cannot be written to."""
+        self.folder.claim()
+
     def save_model(self, artifact: ModelArtifact) -> ModelArtifact:
         if artifact.model is None:
             raise BadInput("artifact.model", None, "the trained model to store")
