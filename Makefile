@@ -10,6 +10,7 @@ DEV     := $(VENV)/.installed-dev
 BROWSER := $(VENV)/.installed-browser
 DOCS    := $(VENV)/.installed-docs
 DEEP    := $(VENV)/.installed-deep
+MAKERS  := $(VENV)/.installed-generators
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ifneq ($(shell command -v uv 2>/dev/null),)
@@ -93,7 +94,15 @@ serve: $(CORE)
 test: $(DEV)
 	$(PYTEST) --dist loadfile -m "not rehearse and not faults" --ignore tests/browser
 
-rehearse: $(DEEP) $(DOCS)
+# Makers of clients from the OpenAPI document live apart: they want other versions than the product.
+# openapi-generator-cli brings its jar, and needs a Java; openapi-typescript comes by npx, where there is Node.
+$(MAKERS): Makefile
+	@test -x $(VENV)/makers/bin/python || $(PYTHON) -m venv $(VENV)/makers
+	$(VENV)/makers/bin/python -m pip install --quiet --disable-pip-version-check \
+	  openapi-generator-cli==7.26.0 openapi-python-client==0.29.1 openapi-spec-validator==0.9.0 ruff==0.17.6
+	@touch $@
+
+rehearse: $(DEEP) $(DOCS) $(MAKERS)
 	$(PYTEST) --dist loadfile -m rehearse --ignore tests/browser
 
 # Apart: Playwright's tests and asyncio's cannot share a process.

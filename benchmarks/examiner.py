@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.result import Ok
 from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
+
+from clm.api.openapi import BODY, WATCHED
 
 #: What a right request may be answered with, and 422 where no schema can say what is right.
 _TAKEN_OR_NOT_FOR_YOU = ["2xx", "401", "403", "404", "409"]
@@ -90,9 +93,9 @@ def examine(
     """
     shown, reader = _headers(key), _headers(document or key)
     alone = ("examples", "coverage", "fuzzing") if plan.edges else ("examples", "fuzzing")
-    found = _pass(url, reader, _config(shown, plan, alone, plan.seed, closed))
+    found = _pass(url, reader, _config(url, shown, plan, alone, plan.seed, closed))
     for number in range(plan.rounds):
-        found += _pass(url, reader, _config(shown, plan, ("stateful",), plan.seed + number, closed))
+        found += _pass(url, reader, _config(url, shown, plan, ("stateful",), plan.seed + number, closed))
     return found
 
 
@@ -101,12 +104,13 @@ def _headers(key: str | None) -> dict[str, str]:
 
 
 def _config(
-    headers: Mapping[str, str], plan: Plan, phases: Sequence[str], seed: int, closed: bool
+    url: str, headers: Mapping[str, str], plan: Plan, phases: Sequence[str], seed: int, closed: bool
 ) -> SchemathesisConfig:
     enabled: dict[str, Any] = {name: {"enabled": name in phases} for name in _PHASES}
     enabled["stateful"] |= {"max-steps": plan.steps, "generation": {"max-examples": plan.chains}}
     return SchemathesisConfig.from_dict({
         "seed": seed,
+        "base-url": url,
         "headers": dict(headers),
         "continue-on-failure": True,
         "request-timeout": 30,
@@ -124,7 +128,10 @@ def _config(
 
 
 def _pass(url: str, reader: Mapping[str, str], config: SchemathesisConfig) -> Findings:
-    schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=config, headers=dict(reader))
+    document = httpx.get(f"{url}/openapi.json", headers=dict(reader), timeout=30).json()
+    # What is watched is a hint there; whoever examines asks for what there is.
+    _narrow(document)
+    schema = schemathesis.openapi.from_dict(document, config=config)
     found = Findings({one.ok().label for one in schema.get_all_operations() if isinstance(one, Ok)})
     for event in from_schema(schema).execute():
         match event:
@@ -137,6 +144,20 @@ def _pass(url: str, reader: Mapping[str, str], config: SchemathesisConfig) -> Fi
             case _:
                 pass
     return found
+
+
+def _narrow(part: Any) -> None:
+    """Every hint of what is watched as the only values."""
+    if isinstance(part, dict):
+        if WATCHED in part:
+            part["enum"] = part[WATCHED]
+        if BODY in part:
+            part["requestBody"] = part[BODY]
+        for inner in part.values():
+            _narrow(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            _narrow(inner)
 
 
 def _take_down(found: Findings, recorder: ScenarioRecorder) -> None:

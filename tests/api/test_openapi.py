@@ -166,3 +166,46 @@ def _resolved(expression: Any, answer: Any) -> Any:
                 answer = answer[int(part) if isinstance(answer, list) else part]
             return answer
     return expression
+
+
+class TestGenerators:
+    """What programs that make clients of the document stumble over; some of them run in test_generators."""
+
+    def test_every_schema_has_a_name_and_a_title_of_its_own(self, described: Described) -> None:
+        schemas = described.document["components"]["schemas"]
+
+        assert [name for name in schemas if "__" in name] == []
+        titles = [schema.get("title", name) for name, schema in schemas.items()]
+        assert len(set(titles)) == len(titles)
+
+    def test_every_operation_has_one_tag_and_an_id_of_its_own(self, described: Described) -> None:
+        operations = [operation for _, _, operation in described.operations()]
+
+        assert {len(operation["tags"]) for operation in operations} == {1}
+        assert len({operation["operationId"] for operation in operations}) == len(operations)
+
+    def test_no_link_has_a_body_that_is_no_text(self, described: Described) -> None:
+        for _, path, operation in described.operations():
+            for answer in operation["responses"].values():
+                for link in answer.get("links", {}).values():
+                    assert isinstance(link.get("requestBody", ""), str), path
+
+    def test_what_is_watched_is_told_and_limits_nothing(self, described: Described) -> None:
+        """A client made today must be able to ask for the series that is added tomorrow."""
+        watched: list[Any] = []
+        limited: list[Any] = []
+
+        def look(part: Any) -> None:
+            if isinstance(part, dict):
+                watched.append(part.get("x-clm-watched"))
+                limited.extend(part.get("enum", ()) if isinstance(part.get("enum"), list) else ())
+                for inner in part.values():
+                    look(inner)
+            elif isinstance(part, list):
+                for inner in part:
+                    look(inner)
+
+        look(described.document)
+        assert ["BTCUSDT"] in watched
+        assert ["1h"] in watched
+        assert not {"BTCUSDT", "1h"} & set(limited)

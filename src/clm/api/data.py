@@ -12,7 +12,7 @@ from clm.api.route import BAD_EXCHANGE, ProblemRoute
 from clm.bootstrap import Application
 from clm.core.wire import jsonable
 
-router = APIRouter(route_class=ProblemRoute, tags=["clm"])
+router = APIRouter(route_class=ProblemRoute)
 
 
 class BarView(BaseModel):

@@ -14,7 +14,7 @@ from clm.bootstrap import Application
 from clm.core import plugins
 from clm.core.wire import jsonable
 
-router = APIRouter(route_class=ProblemRoute, tags=["clm"])
+router = APIRouter(route_class=ProblemRoute)
 
 
 class MomentView(BaseModel):

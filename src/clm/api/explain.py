@@ -15,7 +15,7 @@ from clm.bootstrap import Application
 from clm.core import plugins
 from clm.core.wire import jsonable
 
-router = APIRouter(route_class=ProblemRoute, tags=["forecasts"])
+router = APIRouter(route_class=ProblemRoute)
 
 _CANNOT = {
     "type": "urn:clm:error:not-explainable",

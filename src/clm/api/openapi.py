@@ -42,6 +42,8 @@ def _experiments(pointer: str) -> Mapping[str, Link]:
     }
 
 
+#: The symbols or intervals that are watched now; and the body that a link is followed with.
+WATCHED, BODY = "x-clm-watched", "x-clm-request-body"
 #: Where an answer names what it is about: a history of versions, and one version.
 _NEWEST = {
     "model_type": "model_type", "symbol": "versions/0/symbol", "interval": "versions/0/interval",
@@ -103,33 +105,39 @@ def tell_of(app: FastAPI, application: Application) -> None:
 def described(general: Mapping[str, Any], application: Application) -> dict[str, Any]:
     """The document with the values that are known here, and with links."""
     document: dict[str, Any] = deepcopy(dict(general))
+    # What is watched changes while the service runs: a client that was made from the document must not refuse
+    # what came later. What there is now stands beside it, as examples and under a name of ours.
     symbols = sorted({series.symbol for series in application.series})
     intervals = sorted({series.interval for series in application.series})
     forecasters = [*application.models, *([ENSEMBLE] if len(application.models) > 1 else [])]
     known = {
-        "symbol": symbols, "interval": intervals, "model_type": list(plugins.known_model_types()),
-        "model": list(plugins.known_model_types()),
+        "model_type": list(plugins.known_model_types()), "model": list(plugins.known_model_types()),
     }  # fmt: skip
+    watched = {"symbol": symbols, "interval": intervals}
     for path, operations in document["paths"].items():
         here = {**known, "model": forecasters} if path == "/api/clm/predict" else known
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):
-                _limit(parameter, here)
+                _limit(parameter, here, watched)
     bodies = document["components"]["schemas"]
-    _limit_items(
-        bodies["RetrainRequest"], models=list(plugins.trainable_model_types()), symbols=symbols,
-        intervals=intervals,
-    )  # fmt: skip
-    one = {"symbol": symbols, "interval": intervals}
-    _limit_fields(bodies["ForecastRequest"], **one, model=forecasters)
-    _limit_fields(bodies["ExperimentRequest"], **one, model_type=list(application.models))
-    _limit_items(bodies["ForecastRequest"], symbols=symbols)
+    _limit_items(bodies["RetrainRequest"], models=list(plugins.trainable_model_types()))
+    for name, each in (("symbols", symbols), ("intervals", intervals)):
+        _tell(_items(bodies["RetrainRequest"], name), each)
+    _tell(_items(bodies["ForecastRequest"], "symbols"), symbols)
+    _limit_fields(bodies["ForecastRequest"], model=forecasters)
+    _limit_fields(bodies["ExperimentRequest"], model_type=list(application.models))
+    for body in (bodies["ForecastRequest"], bodies["ExperimentRequest"]):
+        for name, each in watched.items():
+            field = body["properties"][name]
+            _tell(_text_of(field) if "anyOf" in field else field, each)
     for (method, path), links in LINKS.items():
         _link(document["paths"], document["paths"][path][method], links)
     return document
 
 
-def _limit(parameter: dict[str, Any], known: Mapping[str, Sequence[str]]) -> None:
+def _limit(
+    parameter: dict[str, Any], known: Mapping[str, Sequence[str]], watched: Mapping[str, Sequence[str]]
+) -> None:
     """A parameter that is left out is not null: it has no other form than its text's."""
     schema = parameter["schema"]
     if "anyOf" in schema:
@@ -137,12 +145,25 @@ def _limit(parameter: dict[str, Any], known: Mapping[str, Sequence[str]]) -> Non
         parameter["schema"] = schema = {**rest, **_text_of(schema)}
     if parameter["name"] in known:
         schema["enum"] = list(known[parameter["name"]])
+    if parameter["name"] in watched:
+        _tell(schema, watched[parameter["name"]])
+
+
+def _tell(schema: dict[str, Any], values: Sequence[str]) -> None:
+    """What there is now, as a hint and no limit."""
+    schema["examples"], schema[WATCHED] = list(values), list(values)
 
 
 def _limit_items(body: dict[str, Any], **known: Sequence[str]) -> None:
     for name, values in known.items():
-        items = next(one for one in body["properties"][name]["anyOf"] if one["type"] == "array")["items"]
-        items["enum"] = list(values)
+        _items(body, name)["enum"] = list(values)
+
+
+def _items(body: dict[str, Any], name: str) -> dict[str, Any]:
+    """What a list that may be null holds."""
+    every = next(one for one in body["properties"][name]["anyOf"] if one["type"] == "array")
+    items: dict[str, Any] = every["items"]
+    return items
 
 
 def _limit_fields(body: dict[str, Any], **known: Sequence[str]) -> None:
@@ -160,10 +181,11 @@ def _text_of(schema: dict[str, Any]) -> dict[str, Any]:
 def _link(paths: Mapping[str, Any], operation: dict[str, Any], links: Mapping[str, Link]) -> None:
     answers = operation["responses"]
     good = next(answers[status] for status in ("201", "202", "200") if status in answers)
+    # A body is told under a name of ours: generators take a link's `requestBody` for text, or refuse it.
     good["links"] = {
         name: {
             "operationId": paths[path][method]["operationId"], "parameters": dict(parameters),
-            **({} if body is None else {"requestBody": dict(body)}),
+            **({} if body is None else {BODY: dict(body)}),
         }
         for name, ((method, path), parameters, body) in links.items()
     }  # fmt: skip

@@ -66,7 +66,7 @@ class CandleForecasts(BaseModel):
     forecasts: list[float | None] = Field(description="log returns, in the order of `versions`; null: none")
 
 
-class ForecastsView(BaseModel):
+class PastForecastsView(BaseModel):
     """Forecasts beside outcomes."""
 
     symbol: str = Field(examples=["BTCUSDT"])

@@ -89,7 +89,7 @@ def _ledger(
     }  # fmt: skip
 
 
-@router.get("/shadow/{model_type}/forecasts", response_model=picture_schemas.ForecastsView)
+@router.get("/shadow/{model_type}/forecasts", response_model=picture_schemas.PastForecastsView)
 def forecasts(
     model_type: ModelTypeName,
     app: App,

@@ -19,7 +19,7 @@ from clm.bootstrap import Application
 from clm.core.errors import ReplayNotFound, ReplayUnreadable, StorageFailed
 from clm.core.wire import iso
 
-router = APIRouter(route_class=ProblemRoute, tags=["clm"])
+router = APIRouter(route_class=ProblemRoute)
 App = Annotated[Application, Depends(application)]
 
 _REPORT, _STATE = "report.json", "state.json"

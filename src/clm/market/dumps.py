@@ -55,11 +55,10 @@ def import_candles(
 
 
 def skipped(path: Path) -> list[tuple[Path, str]]:
-    """The files below a folder that `import_candles` does not look at, each with the reason."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else []
+    """The files below a folder that `import_candles` does not look at, each with the reason. Raises BadInput."""
     return [
         (file, "a checksum" if file.name.endswith(".CHECKSUM") else f"not named like {ALLOWED}")
-        for file in files
+        for file in _files(path)
         if series_of(file.name) is None
     ]
 
@@ -93,7 +92,8 @@ def _take_in(series: Series, parts: list[tuple[Path, pd.DataFrame]], store: Cand
     return Imported(series, len(parts), joined.index[0], joined.index[-1], report)
 
 
-def _named(path: Path) -> list[tuple[Path, Series]]:
+def _files(path: Path) -> list[Path]:
+    """All below a folder, or the one. Raises BadInput."""
     try:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         there = path.is_dir() or path.is_file()
@@ -101,7 +101,11 @@ def _named(path: Path) -> list[tuple[Path, Series]]:
         raise BadInput("path", str(path), f"an existing file or folder ({exc.strerror})") from exc
     if not there:
         raise BadInput("path", str(path), "an existing file or folder")
-    named = [(file, series) for file in files if (series := series_of(file.name)) is not None]
+    return files
+
+
+def _named(path: Path) -> list[tuple[Path, Series]]:
+    named = [(file, series) for file in _files(path) if (series := series_of(file.name)) is not None]
     if not named:
         raise BadInput("path", str(path), f"a file named like {ALLOWED}, or a folder with such files")
     return named
