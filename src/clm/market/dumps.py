@@ -55,7 +55,7 @@ def import_candles(
 
 
 def skipped(path: Path) -> list[tuple[Path, str]]:
-    """The files below a folder that `import_candles` does not look at, each with the reason. Raises BadInput."""
+    """The files below a folder that `import_candles` leaves alone, each with the reason. Raises BadInput."""
     return [
         (file, "a checksum" if file.name.endswith(".CHECKSUM") else f"not named like {ALLOWED}")
         for file in _files(path)
