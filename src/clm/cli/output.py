@@ -32,13 +32,20 @@ def open_application(*, begins: bool = False) -> Application:
     from pathlib import Path
 
     from clm.bootstrap import Application
+    from clm.core import plugins
+    from clm.core.errors import DatabaseMissing
     from clm.settings import Settings
     from clm.telemetry import set_up_logging
 
     settings = Settings.load()
     log = settings.logging()
     if not begins:
-        require_database(settings.db_url)
+        try:
+            require_database(settings.db_url)
+        except DatabaseMissing:
+            # What is wrong with the settings comes first: with them nothing could be begun either.
+            plugins.require_model_types(settings.models)
+            raise
         if log["file"] and not Path(log["file"]).parent.is_dir():
             log["file"] = ""
     set_up_logging(**log, beside_bars=True)
