@@ -270,7 +270,8 @@ class TestWhatItRefuses:
         )  # fmt: skip
 
         assert done.returncode == 1
-        assert "a search needs Optuna: pip install 'quantum-clm[search]'" in done.stderr
+        assert "a search needs Optuna: " in done.stderr
+        assert "[search]'" in done.stderr
 
 
 def test_ctrl_c_ends_it_between_two_folds_tells_what_was_found_and_enters_nothing(trained: Shell) -> None:

@@ -54,7 +54,7 @@ def test_a_missing_driver_is_told_with_what_to_install() -> None:
     if _installed("gcsfs"):
         pytest.skip("gcsfs is installed here")
 
-    with pytest.raises(InvalidSetting, match=r"model_dir: 'gs://b/m'.*gcsfs.*quantum-clm\[gcs\]"):
+    with pytest.raises(InvalidSetting, match=r"model_dir: 'gs://b/m'.*gcsfs.*pip install .*\[gcs\]"):
         place("model_dir", "gs://b/m")
 
 

@@ -96,7 +96,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for line in lines:
         table.add_row(*(shown(cell) for cell in line))
     # A pipe or a file has no width of its own to fit into.
-    # Plain text: what stands in brackets is no instruction, quantum-clm[deep] is a name.
+    # Plain text: what stands in brackets is no instruction, '.[deep]' is a name.
     Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE, markup=False, emoji=False).print(table)
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from clm.core.errors import InvalidSetting
+from clm.core.extras import how_to_install
 from clm.core.text import mask_url
 
-#: The module that speaks to the stores of a scheme, and what to install where it is missing.
+#: The module that speaks to the stores of a scheme, and the extra that brings it.
 _DRIVERS = {
-    "s3": ("s3fs", "quantum-clm[s3]"),
-    "gs": ("gcsfs", "quantum-clm[gcs]"),
-    "az": ("adlfs", "quantum-clm[azure]"),
-    "abfs": ("adlfs", "quantum-clm[azure]"),
-    "memory": ("fsspec", "fsspec"),
+    "s3": ("s3fs", "s3"),
+    "gs": ("gcsfs", "gcs"),
+    "az": ("adlfs", "azure"),
+    "abfs": ("adlfs", "azure"),
+    "memory": ("fsspec", "s3"),
 }
 _ALLOWED = (
     "a folder, or a URL such as file:///srv/clm, s3://bucket/prefix, gs://…, az://…, abfs://…, memory://…"
@@ -46,8 +47,8 @@ def place(field: str, given: Path | str) -> Path | str:
     ):
         allowed = "a URL of bucket and prefix alone; keys and addresses are told by the store's own variables"
         raise InvalidSetting(field, shown, allowed)
-    module, package = _DRIVERS[url.scheme]
+    module, extra = _DRIVERS[url.scheme]
     if find_spec(module) is None:
         allowed = f"a folder, as long as {module} is not installed; {url.scheme}:// needs it: "
-        raise InvalidSetting(field, shown, f"{allowed}pip install '{package}'")
+        raise InvalidSetting(field, shown, f"{allowed}{how_to_install(extra)}")
     return given.rstrip("/")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 
 from clm.core.domain import ModelType
 from clm.core.errors import UnknownModelType
+from clm.core.extras import how_to_install, requirements
 from clm.core.protocols import ModelFamily
 
 GROUP = "clm.trainers"
@@ -30,24 +30,19 @@ def lacking(model_type: str) -> str | None:
     point = _entry_points().get(model_type)
     if point is None:
         return "no trainer is installed for it"
-    needed = [name for extra in point.extras for name in _requirements(point, extra)]
+    if point.dist is None or not point.extras:
+        return None
+    needed = [line for extra in point.extras for line in requirements(point.dist, extra)]
     if all(map(_installed, needed)):
         return None
-    package = point.dist.name if point.dist is not None else "the package it comes from"
-    return f"not installed, `pip install '{package}[{','.join(point.extras)}]'`"
+    return f"not installed: {how_to_install(*point.extras, package=point.dist.name)}"
 
 
-def _requirements(point: EntryPoint, extra: str) -> Iterator[str]:
-    """Distributions that an extra of the package an entry point comes from needs."""
-    for requirement in (point.dist.requires if point.dist is not None else None) or ():
-        name = re.match(r"[A-Za-z0-9._-]+", requirement)
-        if name and re.search(rf"""extra\s*==\s*["']{re.escape(extra)}["']""", requirement):
-            yield name.group()
-
-
-def _installed(distribution: str) -> bool:
+def _installed(requirement: str) -> bool:
+    """Some version of it; which one is pip's business."""
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
     try:
-        version(distribution)
+        version(name.group() if name else requirement)
     except PackageNotFoundError:
         return False
     return True

@@ -12,6 +12,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from clm.core.errors import ExecutorUnavailable, TaskEnded
+from clm.core.extras import how_to_install
 from clm.jobs.guard import Limits
 from clm.jobs.pool import LocalPool
 
@@ -40,7 +41,7 @@ def _connected(address: str, seconds: float) -> Any:
         from distributed import Client
     except ModuleNotFoundError as exc:
         raise ExecutorUnavailable(
-            f"CLM_EXECUTOR is a Dask cluster: pip install 'quantum-clm[dask]' ({exc})"
+            f"CLM_EXECUTOR is a Dask cluster, which needs: {how_to_install('dask')} ({exc})"
         ) from exc
     try:
         return Client(address, timeout=seconds, set_as_default=False)  # type: ignore[no-untyped-call]

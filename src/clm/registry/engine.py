@@ -18,6 +18,7 @@ from sqlalchemy.exc import (
 )
 
 from clm.core.errors import BadInput, DatabaseUnavailable, InvalidSetting, StorageFailed
+from clm.core.extras import how_to_install
 from clm.core.text import mask_url
 from clm.registry.postgres import misused, open_postgres
 
@@ -36,7 +37,7 @@ def open_engine(db_url: str) -> sa.Engine:
     try:
         return open_postgres(url)
     except (ModuleNotFoundError, NoSuchModuleError) as exc:
-        message = "db_url: PostgreSQL needs its driver: pip install 'quantum-clm[postgres]'"
+        message = f"db_url: PostgreSQL needs its driver: {how_to_install('postgres')}"
         raise InvalidSetting("db_url", mask_url(db_url), _ALLOWED, message=message) from exc
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clm.core.errors import StorageFailed
+from clm.core.extras import how_to_install
 from clm.replay.scores import Scores
 
 COLUMNS = (
@@ -87,7 +88,7 @@ def _picture(scores: Sequence[Scores]) -> str:
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        return "<p>Pictures need matplotlib: install the extra <code>report</code>.</p>"
+        return f"<p>Pictures need matplotlib: <code>{html.escape(how_to_install('report'))}</code>.</p>"
     import numpy as np
 
     figure = Figure(figsize=(10, 6), layout="constrained")

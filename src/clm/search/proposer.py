@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from clm.core.errors import BadInput, NotInstalled
+from clm.core.extras import how_to_install
 from clm.core.space import Space, Value
 
 _SEEDS = 2**32
@@ -43,7 +44,7 @@ class OptunaProposer:
         try:
             import optuna
         except ModuleNotFoundError as exc:
-            raise NotInstalled(f"a search needs Optuna: pip install 'quantum-clm[search]' ({exc})") from exc
+            raise NotInstalled(f"a search needs Optuna: {how_to_install('search')} ({exc})") from exc
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
         self._ranges: dict[str, optuna.distributions.BaseDistribution] = {
