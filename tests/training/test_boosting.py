@@ -158,7 +158,21 @@ class TestParameters:
 
         model = trainer.train(family, feature_frame(800), {"n_estimators": 9})
         assert (model.params["num_boost_round"], model.params["max_depth"]) == (9, 4)
-        assert model.params["learning_rate"] == 0.1
+        assert model.params["learning_rate"] == 0.05
+
+    @pytest.mark.parametrize(
+        ("preset", "guide"), [("fast", (100, 5, 0.05)), ("accurate", (1_000, 10, 0.01))], ids=PRESETS[1:]
+    )
+    def test_a_preset_is_the_guides_and_its_depth_alone_bounds_a_tree(
+        self, family: str, preset: str, guide: tuple[int, int, float]
+    ) -> None:
+        trees = model_family(family)
+        assert isinstance(trees, XGBoostFamily | LightGBMFamily)
+
+        knobs = trees.table.resolve({"preset": preset})
+
+        assert tuple(knobs[name] for name in ("num_boost_round", "max_depth", "learning_rate")) == guide
+        assert knobs["max_leaves"] == 2 ** guide[1]
 
     def test_a_forest_without_a_split_is_a_failed_training(self, family: str) -> None:
         with pytest.raises(TrainingFailed, match="no tree found a split in 800 rows"):
