@@ -82,7 +82,7 @@ def _cycle(preset: str) -> list[Result]:
 def _complete(manager: ContinuousLearningManager) -> None:
     report = manager.run_full_cycle(force=True)
     if report.failed_models:
-        raise SystemExit(str(report.failed_models))
+        raise SystemExit(str(report.failures))
 
 
 def bare_fits(application: Application, series: Series, preset: str, now: datetime) -> tuple[float, float]:

@@ -118,7 +118,7 @@ def running(application: Application, clock: Clock) -> Costs:
     def run(force: bool) -> None:
         outcome = application.run(RunRequest(force=force))
         if outcome.error or outcome.report["failed_models"]:
-            raise RuntimeError(outcome.error or str(outcome.report["failed_models"]))
+            raise RuntimeError(outcome.error or str(outcome.report["failures"]))
         if force is not bool(outcome.report["models_trained"]):
             raise RuntimeError(f"asked to train: {force}; the report: {outcome.report['trigger']}")
 

@@ -79,7 +79,7 @@ follow() {
 }
 
 finish() {
-    failed=$(grep -Eo '"failed_models" *: *\{ *"[^}]*' "$answer" | head -n 1 | sed 's/^[^{]*{ *//')
+    failed=$(grep -Eo '"failures" *: *\{ *"[^}]*' "$answer" | head -n 1 | sed 's/^[^{]*{ *//')
     if [ -n "$failed" ]; then
         say "run $run completed, but models failed: $failed"
         exit 1

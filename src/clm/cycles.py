@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +14,9 @@ from clm.core.domain import Progress, RetrainReport, Series
 from clm.core.errors import ClmError, DatabaseUnavailable, InvalidSetting, LeaseLost, TransientError
 from clm.core.journal import Journal, NoJournal
 from clm.core.protocols import CheckingFamily
-from clm.core.reports import report_of, with_more
+from clm.core.reports import Spent, report_of, with_more
 from clm.core.runs import RunRequest
+from clm.core.triggers import of_run
 from clm.core.wire import merged_views, report_view
 from clm.parts import Pool, listed
 from clm.services import Services
@@ -26,6 +28,18 @@ class CycleOutcome:
 
     report: dict[str, Any]
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """When something began, by this machine."""
+
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _clock: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Since then."""
+        return time.monotonic() - self._clock
 
 
 class Cycles(Services):
@@ -72,6 +86,7 @@ class Cycles(Services):
         journal: Journal = NoJournal(),  # noqa: B008  # it keeps nothing
     ) -> CycleOutcome:
         """The cycle of every series asked for, here and now; one series' failure does not stop the next."""
+        began = Began()
         reports: list[RetrainReport] = []
         errors: dict[Series, str] = {}
         every = self.check_request(request)
@@ -96,13 +111,14 @@ class Cycles(Services):
                 raise
             except ClmError as error:
                 reports += self.failed_pool(pool, str(error))
-        return self.concluded(request, reports, errors, journal)
+        return self.concluded(request, reports, errors, journal, began)
 
     def failed_pool(self, pool: Pool, cause: str) -> list[RetrainReport]:
         """That a model over several series failed as a whole, for each of them."""
         model_type, every = pool
         now, said = self.now(every[0]), f"{model_type} over all series: {cause}"
-        return [report_of(series, None, now, 0.0, model_type, said) for series in every]
+        spent = Spent(now, datetime.now(UTC))
+        return [report_of(series, None, spent, model_type, said) for series in every]
 
     def _tell_of_failures(
         self, reports: Sequence[RetrainReport], errors: Mapping[Series, str], journal: Journal
@@ -116,7 +132,7 @@ class Cycles(Services):
             for model in set(report.models_trained) - set(report.failed_models):
                 self.alarm_over("training_failed", report.series, model)
                 self.alarm_over("drift", report.series, model)
-            for model, cause in report.failed_models.items():
+            for model, cause in report.failures.items():
                 said = f"{model} of {report.series} could not be trained{_run(journal)}. Why: {cause}"
                 self.alarm(Alert("training_failed", report.series, model, "", said))
 
@@ -126,6 +142,7 @@ class Cycles(Services):
         reports: Sequence[RetrainReport],
         errors: dict[Series, str],
         journal: Journal,
+        began: Began,
     ) -> CycleOutcome:
         """What the series' cycles came to together, with what earlier attempts at the run had done."""
         by_series: dict[Series, list[RetrainReport]] = {}
@@ -134,7 +151,9 @@ class Cycles(Services):
         reports = [with_more(first, more) for first, *more in by_series.values()]
         wanted = {series: request.models or self.models_of(series) for series in errors}
         self._tell_of_failures(reports, errors, journal)
-        view, failure = report_view(reports, errors, wanted), _failure(reports, errors)
+        trigger = of_run(request.requested_by, request.force)
+        view = report_view(reports, errors, wanted, trigger, began.at, began.seconds())
+        failure = _failure(reports, errors)
         if not journal.earlier:
             return CycleOutcome(view, failure)
         merged = merged_views([*journal.earlier, view])
@@ -166,5 +185,5 @@ def _failure(reports: Sequence[RetrainReport], errors: dict[Series, str]) -> str
     if any(report.models_trained for report in reports):
         return None
     causes = [f"{series}: {cause}" for series, cause in errors.items()]
-    causes += [f"{r.series} {m}: {cause}" for r in reports for m, cause in r.failed_models.items()]
+    causes += [f"{r.series} {m}: {cause}" for r in reports for m, cause in r.failures.items()]
     return "; ".join(causes) or None

@@ -20,7 +20,7 @@ from clm.core.domain import Progress, RetrainReport, Series
 from clm.core.errors import ClmError, DatabaseUnavailable, LeaseLost, TaskEnded
 from clm.core.journal import RunJournal
 from clm.core.runs import Fence, Run, RunKind
-from clm.cycles import CycleOutcome
+from clm.cycles import Began, CycleOutcome
 from clm.jobs.cluster import DaskPool
 from clm.jobs.guard import Limits
 from clm.jobs.pool import LocalPool, cores
@@ -79,6 +79,7 @@ def perform(
     every = application.check_request(request) if request.kind is RunKind.RETRAIN else ()
     if len(every) < 2 or settings.executor == "inline":
         return application.perform(run, progress)
+    began = Began()
     journal = RunJournal(application.runs, run)
     # A model over all series comes after each series' own, which is the first to reign where none does.
     waves: list[Sequence[Series | Pool]] = [
@@ -119,7 +120,7 @@ def perform(
             errors[work] = came.error
         else:
             reports += application.failed_pool(work, came.error)
-    return application.concluded(request, reports, errors, journal)
+    return application.concluded(request, reports, errors, journal, began)
 
 
 def cycle(task: Task) -> Done:

@@ -75,6 +75,9 @@ class TestAfterARun:
             "trigger", "triggered_at", "completed_at", "duration_seconds", "models_trained",
             "promoted_models", "evaluations", "shadow_tests", "failed_models",
         } <= set(status["report"])  # fmt: skip
+        assert status["report"]["trigger"] == "manual"
+        assert status["report"]["triggers"] == {"xgboost": "Never trained", "lightgbm": "Never trained"}
+        assert status["report"]["failed_models"] == []
         assert status["report"]["promoted_models"] == ["xgboost", "lightgbm"]
         assert status["report"]["triggered_at"] == "2024-06-01T00:30:00Z"
         assert status["progress"]["done"] == status["progress"]["total"]

@@ -200,10 +200,10 @@ class TestCron:
         [
             ({"status": "failed", "error": "a \"disk\" is full"}, 1, r'failed: a \"disk\" is full'),
             (
-                {"status": "completed", "report": {"failed_models": {"xgboost": "too few, alas"}}}, 1,
+                {"status": "completed", "report": {"failures": {"xgboost": "too few, alas"}}}, 1,
                 'completed, but models failed: "xgboost": "too few, alas"',
             ),
-            ({"status": "completed", "report": {"by_series": {"status": "x"}, "failed_models": {}}}, 0, "d"),
+            ({"status": "completed", "report": {"by_series": {"status": "x"}, "failures": {}}}, 0, "d"),
         ],
     )  # fmt: skip
     def test_is_content_with_nothing_but_a_run_in_which_no_model_failed(

@@ -56,9 +56,9 @@ def test_a_first_cycle_trains_promotes_and_reports_every_model() -> None:
 
     report = manager.run_full_cycle()
 
-    assert report.trigger == {"xgboost": "Never trained", "lightgbm": "Never trained"}
+    assert report.triggers == {"xgboost": "Never trained", "lightgbm": "Never trained"}
     assert report.models_trained == report.promoted_models == ("xgboost", "lightgbm")
-    assert report.failed_models == {}
+    assert report.failed_models == ()
     assert [e.role for e in report.evaluations] == ["candidate", "candidate"]
     assert [d.label for d in report.decisions] == ["first", "first"]
     champion = registry.get_active("xgboost")
@@ -134,7 +134,8 @@ def test_without_a_trigger_nothing_is_read_or_trained() -> None:
 
     assert report.models_trained == ()
     assert report.notes == ("nothing to do: no trigger fired",)
-    assert report.trigger == {"lightgbm": None}
+    assert report.triggers == {"lightgbm": None}
+    assert report.trigger == "no trigger fired"
     assert client.loads == 1
 
 
@@ -145,7 +146,8 @@ def test_force_trains_whatever_the_triggers_say() -> None:
 
     report = _manager(client, registry).run_full_cycle(force=True)
 
-    assert report.trigger == {"lightgbm": "Manual: forced"}
+    assert report.triggers == {"lightgbm": "Manual: forced"}
+    assert report.trigger == "manual"
     assert report.models_trained == ("lightgbm",)
 
 
@@ -167,7 +169,8 @@ def test_an_aged_champion_is_challenged_on_hours_neither_was_trained_on() -> Non
     report = _manager(client, registry).run_full_cycle()
 
     assert first is not None
-    assert report.trigger == {"lightgbm": "Time-based: Last trained 8 days ago"}
+    assert report.trigger == "Time-based: Last trained 8 days ago"
+    assert report.triggers == {"lightgbm": report.trigger}
     candidate, champion = report.evaluations
     assert (candidate.n_samples, champion.n_samples) == (720, 8 * 24)
     assert champion.times[0] + BTC.step >= first.train_end + timedelta(hours=24)
@@ -220,7 +223,8 @@ def test_one_models_failure_is_told_and_does_not_stop_the_next() -> None:
 
     report = broken.run_full_cycle()
 
-    assert report.failed_models == {"xgboost": "xgboost: out of memory"}
+    assert report.failed_models == ("xgboost",)
+    assert report.failures == {"xgboost": "xgboost: out of memory"}
     assert report.models_trained == ("lightgbm",)
     assert registry.get_model_history("xgboost") == []
 
@@ -353,14 +357,14 @@ class TestTooFewCandles:
 
         report = _manager(FrameDataClient(CANDLES[kept])).run_full_cycle()
 
-        assert "rows to train on" in report.failed_models["lightgbm"]
+        assert "rows to train on" in report.failures["lightgbm"]
 
     def test_too_few_to_evaluate_on(self) -> None:
         hole = CANDLES.drop(CANDLES.index[-24 * 33 : -24])
 
         report = _manager(FrameDataClient(hole)).run_full_cycle()
 
-        assert "needed to evaluate on" in report.failed_models["lightgbm"]
+        assert "needed to evaluate on" in report.failures["lightgbm"]
 
 
 def test_same_candles_settings_and_seed_make_the_same_models() -> None:

@@ -115,7 +115,7 @@ def test_a_series_that_fails_is_named_and_the_others_are_done(tmp_path: Path) ->
         assert run.report is not None
         assert run.report["models_trained"] == ["xgboost", "lightgbm"]
         assert "NOSUCHCOIN" in str(run.report["by_series"]["NOSUCHCOIN 1h"]["error"])
-        assert all("NOSUCHCOIN" in cause for cause in run.report["failed_models"].values())
+        assert all("NOSUCHCOIN" in cause for cause in run.report["failures"].values())
 
 
 def test_a_task_whose_run_was_given_to_another_writes_nothing(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_on_a_cluster_a_worker_that_is_killed_half_way_is_followed_by_another(tm
             assert (ended.state, ended.error) == (RunState.COMPLETED, None)
             assert ended.report is not None
             assert set(ended.report["by_series"]) == {f"{symbol} 1h" for symbol in FIVE}
-            assert ended.report["failed_models"] == {}
+            assert ended.report["failed_models"] == []
             assert set(_versions(application)) == {f"{s} 1h {m}" for s in FIVE for m in application.models}
             assert len([entry for entry in journal.values() if entry.get("begun", 0) > 1]) <= 1
             assert broken_promises(application) == []

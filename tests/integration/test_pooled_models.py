@@ -102,7 +102,7 @@ class TestAModelOverAllSeries:
 
         report = application.run(RunRequest()).report
 
-        assert report["by_series"]["BTCUSDT 1h"]["trigger"]["lightgbm"].startswith("Time-based")
+        assert report["by_series"]["BTCUSDT 1h"]["triggers"]["lightgbm"].startswith("Time-based")
         assert [d["symbol"] for d in report["decisions"]] == ["BTCUSDT"] * 2 + ["ETHUSDT"] * 2
         history = application.registry.for_series(BTC).get_model_history("lightgbm")
         assert [a.pooled for a in history] == [True, False, True, False]
@@ -186,7 +186,7 @@ class TestASeriesOfThePool:
         ):
             report = application.run(RunRequest()).report
 
-            assert "more candles" in report["failed_models"]["lightgbm"]
+            assert "more candles" in report["failures"]["lightgbm"]
             assert len([d for d in report["decisions"] if d["label"] != "first"]) == 2
             assert _versions(application, BTC)[1].notes.startswith("trained over 2 series")
 
@@ -245,7 +245,7 @@ def _cycle(frames: dict[Series, pd.DataFrame], now: pd.Timestamp) -> list[Retrai
         client.now = now.to_pydatetime()
         managers.append(manager_over(client, DictRegistry(series)))
     reports = PooledCycle(managers, "lightgbm").run(False, NoJournal())
-    assert [report.failed_models for report in reports] == [{}, {}]
+    assert [report.failures for report in reports] == [{}, {}]
     return reports
 
 

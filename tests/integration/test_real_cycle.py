@@ -68,7 +68,7 @@ def test_weeks_later_the_champions_are_challenged_and_only_what_is_new_is_fetche
             for _ in range(3):
                 exchange.clock.advance(timedelta(days=8))
                 report = application.run(RunRequest()).report
-                assert "Time-based" in report["trigger"]["lightgbm"]
+                assert "Time-based" in report["triggers"]["lightgbm"]
             klines = [seen for seen in exchange.requests[first:] if seen.path.endswith("klines")]
 
             assert len(klines) == 3
@@ -112,5 +112,5 @@ def test_one_symbol_that_does_not_exist_fails_alone(exchange: ExchangeServer, tm
 
     assert outcome.error is None
     assert outcome.report["promoted_models"] == ["lightgbm"]
-    assert "NOSUCHCOIN" in outcome.report["failed_models"]["lightgbm"]
+    assert "NOSUCHCOIN" in outcome.report["failures"]["lightgbm"]
     assert "NOSUCHCOIN" in outcome.report["by_series"]["NOSUCHCOIN 1h"]["error"]

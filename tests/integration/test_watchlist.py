@@ -226,7 +226,7 @@ class TestSeveralIntervals:
         report = application.run(RunRequest()).report
 
         assert list(report["by_series"]) == ["BTCUSDT 1h", "BTCUSDT 4h"]
-        assert report["failed_models"] == {}
+        assert report["failed_models"] == []
         assert application.pool_of(fours) == (fours,)
         only = application.run(RunRequest(intervals=("4h",), force=True)).report
         assert list(only["by_series"]) == ["BTCUSDT 4h"]

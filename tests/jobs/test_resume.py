@@ -64,7 +64,7 @@ def test_a_model_that_was_done_is_not_trained_again_even_when_forced(application
     assert outcome.report["models_trained"] == ["xgboost", "lightgbm"]
     assert outcome.report["promoted_models"] == ["xgboost", "lightgbm"]
     assert [d["model_type"] for d in outcome.report["decisions"]] == ["xgboost", "lightgbm"]
-    assert set(outcome.report["trigger"]) == set(BOTH)
+    assert set(outcome.report["triggers"]) == set(BOTH)
     assert len(application.registry.get_decisions()) == 2
 
 
@@ -91,22 +91,36 @@ def test_a_model_that_kills_its_worker_twice_is_left_out_and_the_others_get_thei
 
     assert outcome is not None
     assert outcome.report["models_trained"] == ["lightgbm"]
-    assert "2 times when the worker died" in outcome.report["failed_models"]["xgboost"]
+    assert "2 times when the worker died" in outcome.report["failures"]["xgboost"]
     failed = application.registry.book.trials("xgboost")[0]
     assert (failed.outcome, failed.version) == ("failed", None)
 
 
+def test_whoever_asked_for_the_run_is_its_trigger_however_many_attempts_it_takes() -> None:
+    earlier = {"trigger": "Never trained", "triggers": {"a": "Never trained"}, "notes": []}
+    last = {"trigger": "scheduled", "triggers": {"b": None}, "notes": []}
+
+    merged = merged_views([earlier, last])
+
+    assert merged["trigger"] == "scheduled"
+    assert merged["triggers"] == {"a": "Never trained", "b": None}
+
+
 def test_reports_of_attempts_are_merged_as_if_they_had_been_one() -> None:
     first = {
-        "trigger": {"a": "why"}, "triggered_at": "2024-01-01T00:00:00Z",
+        "trigger": "why", "triggers": {"a": "why"}, "triggered_at": "2024-01-01T00:00:00Z",
         "completed_at": "2024-01-01T00:01:00Z",
-        "duration_seconds": 60.0, "models_trained": ["a"], "failed_models": {}, "notes": [],
+        "began_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:01:00Z",
+        "duration_seconds": 60.0, "series_seconds": 60.0, "models_trained": ["a"], "failed_models": [],
+        "failures": {}, "notes": [],
         "by_series": {"BTCUSDT 1h": {"models_trained": ["a"], "duration_seconds": 60.0}},
     }  # fmt: skip
     second = {
-        "trigger": {"a": None, "b": "why"}, "triggered_at": "2024-01-01T00:05:00Z",
-        "completed_at": "2024-01-01T00:06:00Z", "duration_seconds": 30.0, "models_trained": ["b"],
-        "failed_models": {"c": "cause"}, "notes": ["nothing to do: no trigger fired"],
+        "trigger": "as well", "triggers": {"a": None, "b": "as well"}, "triggered_at": "2024-01-01T00:05:00Z",
+        "completed_at": "2024-01-01T00:06:00Z",
+        "began_at": "2026-01-01T00:02:00Z", "ended_at": "2026-01-01T00:02:30.500000Z",
+        "duration_seconds": 30.5, "series_seconds": 30.5, "models_trained": ["b"],
+        "failed_models": ["c"], "failures": {"c": "cause"}, "notes": ["nothing to do: no trigger fired"],
         "by_series": {
             "BTCUSDT 1h": {"models_trained": ["b"], "duration_seconds": 30.0}, "ETHUSDT 1h": {"error": "x"},
         },
@@ -115,9 +129,12 @@ def test_reports_of_attempts_are_merged_as_if_they_had_been_one() -> None:
     merged = merged_views([first, second])
 
     assert merged == {
-        "trigger": {"a": "why", "b": "why"}, "triggered_at": "2024-01-01T00:00:00Z",
-        "completed_at": "2024-01-01T00:06:00Z", "duration_seconds": 90.0, "models_trained": ["a", "b"],
-        "failed_models": {"c": "cause"}, "notes": [],
+        "trigger": "why; as well", "triggers": {"a": "why", "b": "as well"},
+        "triggered_at": "2024-01-01T00:00:00Z", "completed_at": "2024-01-01T00:06:00Z",
+        "began_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:02:30.500000Z",
+        # The minute between the attempts was waited for too.
+        "duration_seconds": 150.5, "series_seconds": 90.5, "models_trained": ["a", "b"],
+        "failed_models": ["c"], "failures": {"c": "cause"}, "notes": [],
         "by_series": {
             "BTCUSDT 1h": {"models_trained": ["a", "b"], "duration_seconds": 90.0, "notes": []},
             "ETHUSDT 1h": {"error": "x"},

@@ -41,6 +41,23 @@ def store(db_url: str, watch: Watch) -> Iterator[SQLRunStore]:
     database.close()
 
 
+def test_a_report_stored_by_an_older_clm_is_read_as_one_of_today(store: SQLRunStore, watch: Watch) -> None:
+    run = store.start(store.create(SLOT).run_id, "host:1")
+    watch.now += timedelta(seconds=7)
+    old = {
+        "trigger": {"xgboost": "Never trained"},
+        "failed_models": {"nhits": "why"},
+        "duration_seconds": 9.0,
+    }
+
+    ended = store.finish(run.run_id, RunState.COMPLETED, report=old)
+
+    assert ended.report is not None
+    assert ended == store.latest() == store.recent(1)[0]
+    assert (ended.report["trigger"], ended.report["failed_models"]) == ("scheduled", ["nhits"])
+    assert (ended.report["duration_seconds"], ended.report["series_seconds"]) == (7.0, 9.0)
+
+
 def test_a_run_goes_from_queued_to_running_to_its_end(store: SQLRunStore, watch: Watch) -> None:
     assert isinstance(store, RunStore)
     assert store.latest() is None

@@ -7,10 +7,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 REPORT = {
-    "trigger": {"xgboost": "Time-based: Last trained 8 days ago"},
+    "trigger": "scheduled",
+    "triggers": {"xgboost": "Time-based: Last trained 8 days ago"},
     "triggered_at": "2024-12-31T00:00:00Z",
     "completed_at": "2024-12-31T00:00:04.3Z",
+    "began_at": "2024-12-31T00:00:00.1Z",
+    "ended_at": "2024-12-31T00:00:04.4Z",
     "duration_seconds": 4.3,
+    "series_seconds": 4.2,
     "models_trained": ["xgboost"],
     "promoted_models": [],
     "evaluations": [
@@ -22,7 +26,8 @@ REPORT = {
         {"symbol": "BTCUSDT", "interval": "1h", "model_type": "xgboost", "n_samples": 24, "passed": True,
          "mse_ratio": 1.002, "ks_statistic": 0.125},
     ],
-    "failed_models": {},
+    "failed_models": [],
+    "failures": {},
 }  # fmt: skip
 HISTORY = {
     "model_type": "xgboost",

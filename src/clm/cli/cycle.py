@@ -166,7 +166,7 @@ def print_report(report: dict[str, Any] | Any) -> None:
     for decision in report["decisions"]:
         name = f"{decision['symbol']} {decision['model_type']} {decision['candidate_version']}"
         typer.echo(f"{decision['outcome']:<8} {name} ({decision['label']}): {decision['reason']}")
-    for model_type, cause in report["failed_models"].items():
+    for model_type, cause in report["failures"].items():
         typer.echo(f"FAILED   {model_type}: {cause}")
     for note in report["notes"]:
         typer.echo(f"note     {note}")

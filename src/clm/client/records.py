@@ -82,7 +82,8 @@ class Run:
     """One run. status: running, completed, failed, cancelled or interrupted.
 
     error: why it failed, a sentence; a completed run may still name models that failed, in
-    `report["failed_models"]`. report: None until it has ended. attempt: workers that have begun it.
+    `report["failed_models"]`, and why in `report["failures"]`. report: None until it has ended. attempt:
+    workers that have begun it.
     """
 
     run_id: str

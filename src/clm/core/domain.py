@@ -299,19 +299,29 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrainReport:
-    """What one cycle of one series did. failed_models maps a model type to its cause."""
+    """What one cycle of one series did.
+
+    trigger: `manual` where it was forced, else why it was due, in a sentence; triggers: that of each model
+    type that was looked at, None where nothing fired. triggered_at, completed_at: the exchange's time;
+    began_at, ended_at: the machine's, which an accelerated exchange runs away from. duration_seconds: by the
+    machine's clock. failures: model type that failed → cause.
+    """
 
     series: Series
-    trigger: Mapping[str, str | None]
+    trigger: str
+    triggers: Mapping[str, str | None]
     triggered_at: datetime
     completed_at: datetime
+    began_at: datetime
+    ended_at: datetime
     duration_seconds: float
     models_trained: tuple[str, ...] = ()
     promoted_models: tuple[str, ...] = ()
     evaluations: tuple[EvaluationResult, ...] = ()
     shadow_tests: tuple[ShadowTestResult, ...] = ()
     decisions: tuple[Decision, ...] = ()
-    failed_models: Mapping[str, str] = field(default_factory=dict)
+    failed_models: tuple[str, ...] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

@@ -9,6 +9,7 @@ from clm.core.domain import Progress, Series
 from clm.core.errors import TrainingFailed
 from clm.core.runs import Run
 from clm.core.stores import RunStore
+from clm.core.wire import report_of_today
 
 #: A model that was being trained when its worker died, this often, is not tried a further time in this run.
 MAX_BEGUN = 2
@@ -64,7 +65,7 @@ class RunJournal:
         self.run_id: str | None = run.run_id
         self._entries = {key: dict(entry) for key, entry in store.journal(run.run_id).items()}
         self.earlier: Sequence[Mapping[str, Any]] = tuple(
-            e["report"] for e in self._entries.values() if e.get("report") is not None
+            report_of_today(e["report"], run) for e in self._entries.values() if e.get("report") is not None
         )
 
     def finished(self, series: Series, model_type: str) -> bool:

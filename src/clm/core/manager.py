@@ -8,9 +8,9 @@ It owns no thread, no file and no clock: `now` comes from the data client, every
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from clm.core import plugins
@@ -46,7 +46,7 @@ from clm.core.protocols import (
     ProgressListener,
     ShadowTester,
 )
-from clm.core.reports import joined, report_of, trial_of
+from clm.core.reports import Spent, joined, report_of, trial_of
 from clm.core.timeline import TimelineRule
 from clm.core.triggers import FORCED, TriggerRule
 from clm.core.wire import report_view
@@ -57,6 +57,10 @@ _COMMON_STEPS = 2
 _HISTORY = 20
 
 
+def _machine_time() -> datetime:
+    return datetime.now(UTC)
+
+
 class ContinuousLearningManager:
     """Keeps the models of one series alive.
 
@@ -64,6 +68,7 @@ class ContinuousLearningManager:
     min_improvement_threshold: fraction, 0.02 = 2 %, read by the default policy only. models: families to
     keep alive. pool: series that share their evidence with this one. drift_triggers: also retrain
     when performance decays, features drift or the regime shifts. alarm: hears of a champion that gave way.
+    clock, wall: seconds, and the time of day, by the machine.
     Raises InvalidSetting for windows that cannot be, UnknownModelType.
     """
 
@@ -89,6 +94,7 @@ class ContinuousLearningManager:
         drift_triggers: bool = True,
         alarm: Alarm = unheard,
         clock: Clock = time.monotonic,
+        wall: Callable[[], datetime] = _machine_time,
     ) -> None:
         self.series = data_client.series
         self.models = plugins.require_model_types(tuple(str(m) for m in models))
@@ -120,7 +126,7 @@ class ContinuousLearningManager:
             rule=self.timeline_rule,
             alarm=alarm,
         )
-        self._clock, self._alarm = clock, alarm
+        self._clock, self._wall, self._alarm = clock, wall, alarm
         self.gatherer = Gatherer(data_client, feature_engineer, self.timeline_rule)
         #: What the trainings that were begun before their cycle were begun with.
         self._ready: Material | None = None
@@ -161,12 +167,12 @@ class ContinuousLearningManager:
     ) -> RetrainReport:
         """Retrain what needs it; `force`: whatever the triggers say.
 
-        models: None for the manager's own. A failure of one model is in `report.failed_models` with its
-        cause and leaves its champion as it was. journal: of the run this is part of; what that has finished
-        is left out. Raises UnknownModelType, DatabaseUnavailable, LeaseLost, and what candles or features
-        raise.
+        models: None for the manager's own. A model that failed is in `report.failed_models`, its cause in
+        `report.failures`, and leaves its champion as it was. journal: of the run this is part of; what that
+        has finished is left out. Raises UnknownModelType, DatabaseUnavailable, LeaseLost, and what candles
+        or features raise.
         """
-        began = self._clock()
+        began, began_at = self._clock(), self._wall()
         wanted = self.models if models is None else plugins.require_model_types(tuple(map(str, models)))
         now = utc(self._data.server_time())
         reasons = {m: self._trigger(m, now, self._alarm) or (FORCED if force else None) for m in wanted}
@@ -185,7 +191,7 @@ class ContinuousLearningManager:
             voice.finished()
         elif self._ready is not None:
             self._forget()
-        return joined(self.series, reports, reasons, now, self._clock() - began)
+        return joined(self.series, reports, reasons, Spent(now, began_at, self._clock() - began))
 
     def prepare(self) -> None:
         """Before anything is fetched or trained. Raises StorageFailed where no model could be stored."""
@@ -208,7 +214,7 @@ class ContinuousLearningManager:
         Raises DatabaseUnavailable, LeaseLost.
         """
         came: Attempted | str
-        started = self._clock()
+        started, began_at = self._clock(), self._wall()
         try:
             journal.begin(self.series, entry or model_type)
             with about(series=str(self.series), model=model_type):
@@ -220,7 +226,7 @@ class ContinuousLearningManager:
             came = f"{entry}: {error}" if entry else str(error)
         seconds = self._clock() - started
         self._registry.book.record_trial(trial_of(model_type, came, reason, material.now, seconds))
-        report = report_of(self.series, reason, material.now, seconds, model_type, came)
+        report = report_of(self.series, reason, Spent(material.now, began_at, seconds), model_type, came)
         journal.end(self.series, entry or model_type, report_view([report], {}, {}))
         return report
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,7 @@ from clm.core.journal import Journal
 from clm.core.manager import ContinuousLearningManager
 from clm.core.origin import Pooled, pooled_rows, used_candles
 from clm.core.protocols import EagerTrainer, ProgressListener, TrainedModel, Training
-from clm.core.reports import report_of
+from clm.core.reports import Spent, report_of
 from clm.core.triggers import FORCED
 
 #: Rows a pooled model is trained on at most; of more, every second, third, … of each series is taken.
@@ -141,7 +141,8 @@ class PooledCycle:
                 raise
             except ClmError as error:
                 failed[manager.series] = f"{self._entry}: {error}"
-        reports = [report_of(s, reason, now, 0.0, self.model_type, cause) for s, cause in failed.items()]
+        spent = Spent(now, datetime.now(UTC))
+        reports = [report_of(s, reason, spent, self.model_type, cause) for s, cause in failed.items()]
         if len(materials) < 2:
             return reports
         each = self.managers[0].attempt.trainer

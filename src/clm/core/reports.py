@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from clm.core.attempt import Attempted
 from clm.core.book import Trial
 from clm.core.domain import Outcome, RetrainReport, Series
+from clm.core.triggers import summed_up
 from clm.core.wire import NOTHING_TO_DO
 
 _OUTCOMES = {Outcome.PROMOTE: "promoted", Outcome.CONTINUE: "shadow", Outcome.REJECT: "rejected"}
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """now: the exchange's moment it began. began_at: the machine's. seconds: by the machine's clock."""
+
+    now: datetime
+    began_at: datetime
+    seconds: float = 0.0
+
+    def times(self) -> dict[str, Any]:
+        """As a report tells them."""
+        took = timedelta(seconds=self.seconds)
+        return {
+            "triggered_at": self.now, "completed_at": self.now + took, "began_at": self.began_at,
+            "ended_at": self.began_at + took, "duration_seconds": self.seconds,
+        }  # fmt: skip
+
+
 def report_of(
-    series: Series, reason: str | None, now: datetime, seconds: float, model_type: str, came: Attempted | str
+    series: Series, reason: str | None, spent: Spent, model_type: str, came: Attempted | str
 ) -> RetrainReport:
     """Of one model alone. came: what it came to, or why it failed."""
-    report = RetrainReport(
-        series=series, trigger={model_type: reason}, triggered_at=now,
-        completed_at=now + timedelta(seconds=seconds), duration_seconds=seconds,
-    )  # fmt: skip
+    triggers = {model_type: reason}
+    report = RetrainReport(series=series, trigger=summed_up(triggers), triggers=triggers, **spent.times())
     if isinstance(came, str):
-        return replace(report, failed_models={model_type: came})
+        return replace(report, failed_models=(model_type,), failures={model_type: came})
     promoted = came.decision.outcome is Outcome.PROMOTE
     return replace(
         report, models_trained=(model_type,), promoted_models=(model_type,) if promoted else (),
@@ -32,29 +49,25 @@ def report_of(
 
 
 def joined(
-    series: Series,
-    reports: Sequence[RetrainReport],
-    trigger: Mapping[str, str | None],
-    now: datetime,
-    seconds: float,
+    series: Series, reports: Sequence[RetrainReport], triggers: Mapping[str, str | None], spent: Spent
 ) -> RetrainReport:
-    """Several reports of one series as one. trigger: of all models that were looked at."""
+    """Several reports of one series as one. triggers: of all models that were looked at."""
     failed: dict[str, str] = {}
     for report in reports:
-        for model_type, cause in report.failed_models.items():
+        for model_type, cause in report.failures.items():
             failed[model_type] = f"{failed[model_type]}; {cause}" if model_type in failed else cause
     return RetrainReport(
         series=series,
-        trigger=trigger,
-        triggered_at=now,
-        completed_at=now + timedelta(seconds=seconds),
-        duration_seconds=seconds,
+        trigger=summed_up(triggers),
+        triggers=triggers,
+        **spent.times(),
         models_trained=tuple(dict.fromkeys(m for r in reports for m in r.models_trained)),
         promoted_models=tuple(dict.fromkeys(m for r in reports for m in r.promoted_models)),
         evaluations=tuple(evaluation for r in reports for evaluation in r.evaluations),
         shadow_tests=tuple(shadow for r in reports for shadow in r.shadow_tests),
         decisions=tuple(decision for r in reports for decision in r.decisions),
-        failed_models=failed,
+        failed_models=tuple(failed),
+        failures=failed,
         notes=() if reports else (NOTHING_TO_DO,),
     )
 
@@ -64,11 +77,11 @@ def with_more(report: RetrainReport, more: Sequence[RetrainReport]) -> RetrainRe
     if not more:
         return report
     done = [one for one in (report, *more) if NOTHING_TO_DO not in one.notes]
-    trigger = dict(report.trigger)
+    triggers = dict(report.triggers)
     for one in more:
-        trigger |= {m: reason for m, reason in one.trigger.items() if trigger.get(m) is None}
+        triggers |= {m: reason for m, reason in one.triggers.items() if triggers.get(m) is None}
     seconds = sum(one.duration_seconds for one in (report, *more))
-    return joined(report.series, done, trigger, report.triggered_at, seconds)
+    return joined(report.series, done, triggers, Spent(report.triggered_at, report.began_at, seconds))
 
 
 def trial_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,6 +11,8 @@ from clm.core.errors import InvalidSetting
 
 NEVER_TRAINED = "Never trained"
 FORCED = "Manual: forced"
+#: Why a cycle or a run took place, where no trigger's sentence says so.
+MANUAL, SCHEDULED, NOTHING_FIRED = "manual", "scheduled", "no trigger fired"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,22 @@ class TriggerRule:
         if self.after_candles and candles >= self.after_candles:
             return f"Volume-based: {candles} new candles since the training data ended"
         return None
+
+
+def summed_up(triggers: Mapping[str, str | None]) -> str:
+    """Why a cycle took place, in one line: `manual` where it was forced, else the sentences that fired."""
+    fired = tuple(dict.fromkeys(reason for reason in triggers.values() if reason is not None))
+    if FORCED in fired:
+        return MANUAL
+    return "; ".join(fired) or NOTHING_FIRED
+
+
+def of_run(requested_by: str, force: bool) -> str | None:
+    """Why a run took place, where that is known before any trigger is asked. requested_by: see RunRequest."""
+    if requested_by == "schedule":
+        return SCHEDULED
+    # From a host's own code nobody asks by hand, unless it is forced.
+    return MANUAL if force or requested_by != "python" else None
 
 
 def _days(age: timedelta) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from clm.core.domain import Outcome, Series
 from clm.core.runs import Run, RunState
+from clm.core.wire import report_of_today
 
 #: Steps of a cycle → what is being done.
 _DOING = {
@@ -41,7 +42,7 @@ def _turn(
     """apart: where the series' own task stands, in whatever process it is done."""
     report = entry.get("report")
     if report is not None:
-        return _ended(report, model_type)
+        return _ended(report_of_today(report, run), model_type)
     of_series = ((run.report or {}).get("by_series") or {}).get(str(series)) or {}
     if "error" in of_series:
         return _told("failed", of_series["error"])
@@ -59,7 +60,7 @@ def _ended(report: Mapping[str, Any], model_type: str) -> dict[str, Any]:
         if decision["model_type"] == model_type:
             came_to = _CAME_TO[decision["outcome"]]
             return _told(came_to, decision["reason"], decision["candidate_version"])
-    return _told("failed", (report.get("failed_models") or {}).get(model_type))
+    return _told("failed", report.get("failures", {}).get(model_type))
 
 
 def _over(run: Run, entry: Mapping[str, Any]) -> dict[str, Any]:

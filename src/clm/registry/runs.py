@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from clm.core.alert import Alert
 from clm.core.errors import IllegalTransition, LeaseLost, RunInProgress, RunNotFound, SlotTaken
 from clm.core.runs import Fence, Run, RunKind, RunRequest, RunState
-from clm.core.wire import jsonable
+from clm.core.wire import jsonable, report_of_today
 from clm.registry.alerts import close_alert, raise_alert
 from clm.registry.database import Database
 from clm.registry.tables import run_journal, runs
@@ -291,7 +292,7 @@ def _names(stored: list[str] | None) -> tuple[str, ...] | None:
 
 def _run(row: sa.Row[Any]) -> Run:
     asked = row.request_json
-    return Run(
+    run = Run(
         run_id=row.run_id,
         state=RunState(row.state),
         request=RunRequest(
@@ -318,3 +319,6 @@ def _run(row: sa.Row[Any]) -> Run:
         report=row.report_json,
         error=row.error,
     )
+    if run.report is None or run.request.kind is not RunKind.RETRAIN:
+        return run
+    return replace(run, report=report_of_today(run.report, run))
