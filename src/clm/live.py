@@ -9,8 +9,6 @@ from __future__ import annotations
 import sys
 import threading
 
-import structlog
-
 from clm.bootstrap import Application
 from clm.core.ambit import about
 from clm.core.closes import newest_close
@@ -20,11 +18,12 @@ from clm.core.runs import RunKind, RunRequest, RunState
 from clm.core.watchlist import common_step
 from clm.jobs.guard import WorkerGuard, owner
 from clm.jobs.supervisor import STALE_AFTER_SECONDS, interrupt_orphan
+from clm.logs import logger
 from clm.settings import Settings
 from clm.shadow.live import LiveShadow, Tick
 from clm.telemetry import set_up_logging
 
-log = structlog.get_logger()
+log = logger(__name__)
 #: A slot that failed, or that somebody else is at, is looked at again after so many seconds.
 _LOOK_AGAIN_SECONDS = 15.0
 #: Ticks kept on record; each is a row.

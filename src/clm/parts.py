@@ -8,8 +8,6 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, Protocol
 
-import structlog
-
 from clm.core import plugins
 from clm.core.alert import Alert
 from clm.core.domain import INTERVALS, ModelType, Series, longest
@@ -28,6 +26,7 @@ from clm.core.watchlist import Watched, Watchlist
 from clm.evaluation.evaluator import QuantumModelEvaluator
 from clm.features.engineer import QuantumFeatureEngineer
 from clm.jobs.receivers import Receiver, receivers_of
+from clm.logs import logger
 from clm.market.binance import BinanceDataClient
 from clm.market.connections import Connections
 from clm.market.pace import Pace
@@ -48,7 +47,7 @@ from clm.training.trainer import QuantumModelTrainer
 #: Hyper-parameters per family over the configured ones; None: as configured.
 Params = Mapping[str, Mapping[str, Any]] | None
 
-log = structlog.get_logger()
+log = logger(__name__)
 #: How long a worker waits for a database that is being restarted.
 DATABASE_PATIENCE_SECONDS = 60.0
 #: Series that an error names.

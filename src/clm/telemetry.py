@@ -17,10 +17,11 @@ import structlog
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 from stamina.instrumentation import RetryDetails
 
-from clm.core import ambit
 from clm.core.alert import Alert
 from clm.core.text import without_secrets
+from clm.logs import BEFORE, as_record, logger
 
+log = logger(__name__)
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 #: A full file becomes clm.log.1, and so on; the oldest goes.
 _FULL_BYTES, _KEPT = 10_000_000, 5
@@ -42,14 +43,10 @@ def set_up_logging(
     bars. Called again, what it is told then holds.
     """
     least = _LEVELS[level]
-    shared: list[structlog.typing.Processor] = [
-        _add_names,
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    shared = list(BEFORE)
+    # For plug-ins that speak through structlog itself.
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, as_record],
         wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=lambda *names: logging.getLogger("clm"),
         cache_logger_on_first_use=False,
@@ -136,14 +133,9 @@ class _LogFile(ConcurrentRotatingFileHandler):
             super().close()
 
 
-def _add_names(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """What is being done where the line is written; what the line itself says of that stands."""
-    return {**ambit.names(), **event}
-
-
 def _say_retry(details: RetryDetails) -> None:
     """One line a reader understands, instead of the wrapped call's internals."""
-    structlog.get_logger().warning(
+    log.warning(
         "trying_again", cause=str(details.caused_by), attempt=details.retry_num + 1,
         wait_seconds=round(details.wait_for, 1),
     )  # fmt: skip
@@ -151,7 +143,7 @@ def _say_retry(details: RetryDetails) -> None:
 
 def log_alert(alert: Alert) -> None:
     """Where alerts go unless somebody listens: a warning in the log."""
-    structlog.get_logger().warning(
+    log.warning(
         "alert",
         kind=alert.kind,
         series=str(alert.series or ""),

@@ -11,29 +11,19 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import structlog
 
 from clm.bootstrap import Application
-from clm.core.ambit import Part, about, heard_by
 from clm.core.consoles import write_otherwise
 from clm.core.domain import Progress
-from clm.core.errors import ClmError, DatabaseUnavailable, LeaseLost
-from clm.core.runs import RunKind, RunState
-from clm.core.wire import iso, jsonable
+from clm.core.errors import DatabaseUnavailable, LeaseLost
+from clm.core.runs import RunKind
 from clm.fanout import perform
-from clm.jobs.guard import LOST, Limits, WorkerGuard, owner
+from clm.jobs.attempt import attempt
+from clm.jobs.guard import LOST, Limits, owner
 from clm.rebuild import remake
 from clm.settings import Settings
 from clm.telemetry import set_up_logging
-
-log = structlog.get_logger()
-#: Of what a run says, the newest lines are kept.
-_KEPT_LINES = 200
 
 
 def main() -> int:
@@ -66,57 +56,19 @@ def work(
     """One attempt at a run, from QUEUED to its end; the exit code. listener: hears each step that begins."""
     runs, settings = application.runs, application.settings
     run = runs.start(run_id, owner())
-    step: Progress | None = None
     limits = Limits(settings.run_time_limit_minutes * 60, settings.run_memory_limit_mb)
-
-    # What it says is kept with the row, also for who looks later; an earlier attempt's comes first.
-    lines: list[dict[str, Any]] = list(run.progress.get("log", ()))
-
-    def keep(progress: Progress) -> None:
-        runs.beat(run.fence, {**jsonable(progress), "log": lines[-_KEPT_LINES:]})
-
-    def tell(progress: Progress) -> None:
-        lines.append({
-            "at": iso(datetime.now(UTC)), "message": progress.message, "step": progress.step,
-            "done": progress.done, "total": progress.total,
-        })  # fmt: skip
-        keep(progress)
-        log.info("progress", done=progress.done, total=progress.total, step=progress.message)
-        listener(progress)
-        nonlocal step
-        step = progress
-
-    def hear(part: Part) -> None:
-        if step is None:
-            return
-        # A word less is no harm; whether the run is still ours, its guard finds out.
-        with suppress(ClmError):
-            keep(replace(step, part=part))
-        listener(replace(step, part=part))
-
-    with (
-        about(run_id=run_id),
-        heard_by(hear),
-        WorkerGuard(runs, run.fence, limits) as guard,
-        application.registry.database.under(run.fence),
-    ):
-        try:
-            work_on = remake if run.request.kind is RunKind.REPRODUCE else perform
-            outcome = work_on(application, run, tell)
-        except LeaseLost as error:
-            log.warning("run_lost", run_id=run_id, reason=str(error))
-            return LOST
-        except DatabaseUnavailable as error:
-            runs.interrupt(run_id, f"the database went away: {error}")
-            return 1
-        except BaseException as error:
-            said = str(error) or type(error).__name__
-            log.error("run_failed", error=said)  # noqa: TRY400  # its traceback ends the process
-            runs.finish(run_id, RunState.FAILED, error=said, fence=run.fence)
-            raise
-    state = RunState.FAILED if outcome.error else RunState.COMPLETED
-    report = {**outcome.report, "attempt": run.attempt, "peak_memory_mb": round(guard.peak_megabytes)}
-    runs.finish(run_id, state, report=report, error=outcome.error, fence=run.fence)
+    work_on = remake if run.request.kind is RunKind.REPRODUCE else perform
+    try:
+        with (
+            attempt(runs, run, limits, listener) as under_way,
+            application.registry.database.under(run.fence),
+        ):
+            outcome = work_on(application, run, under_way.tell)
+            under_way.end(outcome.report, outcome.error)
+    except LeaseLost:
+        return LOST
+    except DatabaseUnavailable:
+        return 1
     return int(outcome.error is not None)
 
 

@@ -133,3 +133,44 @@ def test_off_keeps_no_file(shell: Shell) -> None:
     assert shell("retrain", CLM_LOG_LEVEL="info", CLM_LOG_FILE="off").returncode == 0
 
     assert not (shell.folder / "logs").exists()
+
+
+def test_a_host_that_has_set_up_logging_itself_gets_clms_lines_and_grep_finds_them(tmp_path: Path) -> None:
+    code = (
+        "import logging, sys\n"
+        "logging.basicConfig(filename=sys.argv[1], level=logging.INFO)\n"
+        "from tests.support.frames import feature_frame\n"
+        "from clm import QuantumModelTrainer\n"
+        "from clm.core.ambit import about\n"
+        "with about(series='BTCUSDT 1h'):\n"
+        "    QuantumModelTrainer().train('lightgbm', feature_frame(1500))\n"
+        "logging.getLogger('host').info('its own')\n"
+    )
+    writer = _run(code, str(tmp_path / "clm.log"))
+    said = writer.communicate(timeout=LIMIT)
+    assert writer.returncode == 0, said
+
+    found = subprocess.run(["grep", "CLM", tmp_path / "clm.log"], capture_output=True, text=True)
+
+    (line,) = found.stdout.splitlines()
+    assert line.startswith(
+        "INFO:clm.training.trainer:CLM trained series=BTCUSDT 1h family=lightgbm rows=1500"
+    )
+    assert "INFO:host:its own" in (tmp_path / "clm.log").read_text()
+    assert said == ("", "")
+
+
+@pytest.mark.parametrize("fmt", ["console", "json"])
+def test_a_line_of_clms_own_log_says_whose_it_is(tmp_path: Path, fmt: str) -> None:
+    file = tmp_path / "clm.log"
+    code = (
+        "import logging; from clm.logs import logger; from clm.telemetry import set_up_logging\n"
+        f"set_up_logging('info', {fmt!r}, {str(file)!r})\n"
+        "logger('clm.market.store').info('ours')\n"
+        "logging.getLogger('urllib3').warning('theirs')\n"
+    )
+
+    _run(code).communicate(timeout=LIMIT)
+
+    ours, theirs = file.read_text().splitlines()
+    assert ("CLM" in ours, "CLM" in theirs, "urllib3" in theirs) == (True, False, True)

@@ -9,7 +9,6 @@ from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -29,9 +28,10 @@ from clm.core.errors import ClmError, RunInProgress, SlotTaken
 from clm.core.runs import RunKind, RunRequest
 from clm.core.watchlist import common_step
 from clm.jobs.schedule import Job, Schedule
+from clm.logs import logger
 from clm.settings import Settings
 
-log = structlog.get_logger()
+log = logger(__name__)
 
 
 #: Old files are put away once a day, after the usual hour of the retraining job.

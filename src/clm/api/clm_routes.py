@@ -37,6 +37,7 @@ from clm.core.protocols import ModelRegistry
 from clm.core.runs import RunKind, RunRequest
 from clm.core.standings import trial_views
 from clm.core.wire import alert_view, artifact_view, audit_view, jsonable, run_view
+from clm.hosted import hosted_manager
 
 __all__ = ["application", "default_application", "get_clm_instance", "router"]
 
@@ -55,8 +56,8 @@ _routes = APIRouter(
 
 
 def get_clm_instance() -> ContinuousLearningManager:
-    """The manager of the first configured series, for a host application's own jobs."""
-    return default_application().manager()
+    """The manager of the first configured series, for a host application's own jobs: see `hosted_manager`."""
+    return hosted_manager(default_application())
 
 
 App = Annotated[Application, Depends(application)]

@@ -10,7 +10,6 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl
 
-import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -32,8 +31,9 @@ from clm.api.pages import LOGIN, LOGOUT, login_page, wants_a_page
 from clm.core.access import Caller, Role, stranger
 from clm.core.audit import Deed
 from clm.core.errors import ClmError
+from clm.logs import logger
 
-log = structlog.get_logger()
+log = logger(__name__)
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Nobody is asked who they are; what is told to strangers there is for strangers.
 _OPEN = frozenset({"/health/live", "/health/ready", LOGIN})

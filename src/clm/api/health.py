@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.types import Scope
@@ -30,9 +29,10 @@ from clm.core.access import Role
 from clm.core.domain import ModelArtifact, Series
 from clm.core.errors import ClmError
 from clm.jobs.schedule import Schedule
+from clm.logs import logger
 from clm.settings import scheduler_of
 
-log = structlog.get_logger()
+log = logger(__name__)
 router = APIRouter(prefix="/health", tags=["health"])
 
 #: Seconds: what a look is good for, what the exchange's word is good for, what one check may take.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clm.api.errors import problem
 from clm.api.hosts import known_host, path_of
+from clm.logs import logger
 from clm.settings import Settings
 
-log = structlog.get_logger()
+log = logger(__name__)
 
 _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 #: Swagger and ReDoc start from a script in their page, style themselves as they go and carry pictures along.

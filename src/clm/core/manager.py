@@ -57,6 +57,11 @@ _COMMON_STEPS = 2
 _HISTORY = 20
 
 
+#: (models, force, progress) → the report of `run_full_cycle`, which it calls with a journal.
+Recorder = Callable[[Sequence[str] | None, bool, ProgressListener | None], RetrainReport]
+_UNRECORDED = NoJournal()
+
+
 def _machine_time() -> datetime:
     return datetime.now(UTC)
 
@@ -127,6 +132,8 @@ class ContinuousLearningManager:
             alarm=alarm,
         )
         self._clock, self._wall, self._alarm = clock, wall, alarm
+        #: Makes a run of a cycle that is none yet; None: it is nowhere on record.
+        self.recorder: Recorder | None = None
         self.gatherer = Gatherer(data_client, feature_engineer, self.timeline_rule)
         #: What the trainings that were begun before their cycle were begun with.
         self._ready: Material | None = None
@@ -163,7 +170,7 @@ class ContinuousLearningManager:
         force: bool = False,
         *,
         progress: ProgressListener | None = None,
-        journal: Journal = NoJournal(),  # noqa: B008  # it keeps nothing
+        journal: Journal = _UNRECORDED,
     ) -> RetrainReport:
         """Retrain what needs it; `force`: whatever the triggers say.
 
@@ -172,6 +179,8 @@ class ContinuousLearningManager:
         has finished is left out. Raises UnknownModelType, DatabaseUnavailable, LeaseLost, and what candles
         or features raise.
         """
+        if self.recorder is not None and journal is _UNRECORDED:
+            return self.recorder(models, force, progress)
         began, began_at = self._clock(), self._wall()
         wanted = self.models if models is None else plugins.require_model_types(tuple(map(str, models)))
         now = utc(self._data.server_time())

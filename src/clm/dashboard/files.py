@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 
 import httpx
-import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clm.api.access import CALLER
 from clm.api.hosts import path_of
 from clm.core.access import Caller, Role
+from clm.logs import logger
 
-log = structlog.get_logger()
+log = logger(__name__)
 FILES = "/_nicegui"
 #: Bytes of one file, and files; what a page asks for comes to half a megabyte, compressed.
 _LARGEST, _MOST = 2_000_000, 300

@@ -14,13 +14,13 @@ from types import TracebackType
 from typing import Self
 
 import psutil
-import structlog
 
 from clm.core.errors import ClmError, LeaseLost
 from clm.core.runs import Fence, RunState
 from clm.core.stores import RunStore
+from clm.logs import logger
 
-log = structlog.get_logger()
+log = logger(__name__)
 BEAT_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 #: Exit codes: the run is another's now; the run broke a limit.
@@ -59,7 +59,8 @@ class WorkerGuard:
     """A thread beside the work, while entered.
 
     It does not ask the work to stop, which may sit in a library for minutes: it ends the process. Nothing is
-    lost by that, for whatever a worker writes is written whole or not at all.
+    lost by that, for whatever a worker writes is written whole or not at all. leave: in place of that, where
+    the process is somebody else's; the work stops with its next step or write, which the fence refuses.
     """
 
     def __init__(
@@ -77,6 +78,11 @@ class WorkerGuard:
         self._process = psutil.Process()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.peak_megabytes = 0.0
+
+    def peak(self) -> float:
+        """Megabytes of resident memory at most, up to now."""
+        self._used()
+        return self.peak_megabytes
 
     def _watch(self) -> None:
         began = beaten = time.monotonic()

@@ -10,13 +10,12 @@ from itertools import repeat
 from types import TracebackType
 from typing import Self
 
-import structlog
-
 from clm.core.alert import Outbox, message_of
 from clm.core.errors import ClmError
 from clm.jobs.receivers import Receiver
+from clm.logs import logger
 
-log = structlog.get_logger()
+log = logger(__name__)
 _PAUSE_SECONDS, _WATCH_SECONDS = 3.0, 60.0
 
 

@@ -10,16 +10,16 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
-import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from clm.core.closes import ClockReading, newest_close, next_look
 from clm.core.cron import Cron
 from clm.core.errors import ClmError, InvalidSetting
+from clm.logs import logger
 
 _FIRST_LOOK_SECONDS, _SHORTEST_SECONDS, _LONGEST_SECONDS, _RETRY_SECONDS = 0.2, 0.05, 60.0, 10.0
-log = structlog.get_logger()
+log = logger(__name__)
 
 
 def cron_trigger(expression: str) -> Cron:

@@ -16,12 +16,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-import structlog
-
 from clm.core.errors import ClmError, IllegalTransition, RunInProgress, StorageFailed
 from clm.core.runs import Run, RunKind, RunRequest, RunState
 from clm.core.stores import RunStore
 from clm.jobs.guard import is_gone
+from clm.logs import logger
 from clm.settings import environment_of_children
 
 #: A worker beats every few seconds; silence for this long means that it is gone.
@@ -32,7 +31,7 @@ _RESUMED_WITHIN = timedelta(hours=24)
 #: OpenMP's spin barriers make two threads slower than one; parallelism is processes.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-log = structlog.get_logger()
+log = logger(__name__)
 
 
 class RunSupervisor:

@@ -8,12 +8,11 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-import structlog
-
 from clm.jobs.supervisor import ONE_THREAD
+from clm.logs import logger
 from clm.settings import environment_of_children
 
-log = structlog.get_logger()
+log = logger(__name__)
 
 
 class LiveWatch:

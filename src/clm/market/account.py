@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import structlog
 from filelock import FileLock
 
-log = structlog.get_logger()
+from clm.logs import logger
+
+log = logger(__name__)
 #: Seconds that a budget is for, and those that are booked as one.
 _MINUTE, _GRAIN = 60.0, 0.25
 _PATIENCE_SECONDS = 2.0

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import structlog
 
 from clm.core.ambit import counter
 from clm.core.domain import Series, utc
@@ -21,6 +20,7 @@ from clm.core.errors import (
     InvalidCandles,
     InvalidSetting,
 )
+from clm.logs import logger
 from clm.market.candles import CandleReport, empty_candles, find_gaps, validate
 from clm.market.connections import Connections
 from clm.market.failures import count_failure
@@ -33,7 +33,7 @@ from clm.settings import Settings
 if TYPE_CHECKING:
     from binance.client import Client
 
-log = structlog.get_logger()
+log = logger(__name__)
 _PAGE = 1000
 #: The status of a market in which orders are matched.
 _TRADED = "TRADING"

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import stamina
-import structlog
 
 from clm.core.errors import ExchangeBanned, ExchangeUnavailable, InvalidCandles, RateLimited
+from clm.logs import logger
 from clm.market.account import Account
 
-log = structlog.get_logger()
+log = logger(__name__)
 _HEADER = "x-mbx-used-weight-1m"
 #: Request weight an address may use a minute.
 EXCHANGE_LIMIT = 6000

@@ -28,14 +28,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import structlog
 
 from clm.core.domain import CANDLE_COLUMNS, Series
 from clm.core.objects import Objects
+from clm.logs import logger
 from clm.market.candles import empty_candles
 from clm.market.store import Coverage, Span, frame_of, month_span, months
 
-log = structlog.get_logger()
+log = logger(__name__)
 _NAME = re.compile(r".*/\d{4}-\d{2}/(\d+)-(\d+)-(\d+)-(\d+)-[0-9a-f]+\.parquet")
 _WRITTEN = "written_at"
 _COLUMNS = ("open_time", *CANDLE_COLUMNS, _WRITTEN)

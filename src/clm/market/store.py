@@ -23,14 +23,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import structlog
 from filelock import FileLock
 
 from clm.core.domain import CANDLE_COLUMNS, Series
 from clm.core.errors import StorageFailed
+from clm.logs import logger
 from clm.market.candles import empty_candles
 
-log = structlog.get_logger()
+log = logger(__name__)
 #: Half-open range of open times, milliseconds.
 Span = tuple[int, int]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ class Database:
         self._patience = patience
         self._ready = False
         self._fence: Fence | None = None
+        self._of_thread = threading.local()
         self._closed = False
         sa.event.listen(self.engine, "checkin", self._hang_up_after_closing)
 
@@ -42,18 +44,29 @@ class Database:
         return self.engine
 
     @contextmanager
-    def under(self, fence: Fence) -> Iterator[None]:
-        """Inside, this process writes in the name of a run, and no longer than the run is its own."""
-        before, self._fence = self._fence, fence
+    def under(self, fence: Fence, *, thread_only: bool = False) -> Iterator[None]:
+        """Inside, this process writes in the name of a run, and no longer than the run is its own.
+
+        thread_only: this thread alone, in a process that answers requests meanwhile.
+        """
+        place, name = (self._of_thread, "fence") if thread_only else (self, "_fence")
+        before = getattr(place, name, None)
+        setattr(place, name, fence)
         try:
             yield
         finally:
-            self._fence = before
+            setattr(place, name, before)
+
+    @property
+    def fence(self) -> Fence | None:
+        """Of the run in whose name is written here; None: in nobody's."""
+        own: Fence | None = getattr(self._of_thread, "fence", None)
+        return own or self._fence
 
     @property
     def run_id(self) -> str | None:
-        """The run in whose name this process writes."""
-        return self._fence.run_id if self._fence is not None else None
+        """The run in whose name is written here."""
+        return self.fence.run_id if self.fence is not None else None
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -71,8 +84,8 @@ class Database:
         self.open()
         with ExitStack() as stack:
             connection = self._entered(stack, writing)
-            if fenced and self._fence is not None:
-                _hold(connection, self._fence)
+            if fenced and self.fence is not None:
+                _hold(connection, self.fence)
             yield connection
 
     def now(self, connection: sa.Connection) -> datetime:

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
-import structlog
 from sqlalchemy.exc import IntegrityError
 
 from clm.core import plugins
@@ -27,6 +26,7 @@ from clm.core.errors import (
     VersionNotFound,
 )
 from clm.core.protocols import TrainedModel
+from clm.logs import logger
 from clm.registry.alerts import raise_alert
 from clm.registry.artifacts import ArtifactStore
 from clm.registry.book import SQLEvidenceBook
@@ -39,7 +39,7 @@ from clm.registry.upkeep import Upkeep
 from clm.registry.verify import Finding, verify_all
 from clm.settings import Settings
 
-log = structlog.get_logger()
+log = logger(__name__)
 #: Savers in the same second compete for a name; each round one of them gets it.
 _SAVE_ATTEMPTS = 100
 

@@ -13,7 +13,6 @@ from datetime import datetime
 
 import numpy as np
 import pandas as pd
-import structlog
 
 from clm.core import scoring
 from clm.core.alert import Alarm
@@ -26,11 +25,12 @@ from clm.core.intervals import IntervalTracker
 from clm.core.protocols import DataClient, FeatureEngineer, ModelRegistry, TrainedModel
 from clm.core.reign import Reign, load_fit, reign_of
 from clm.core.variance import VARIANCE_MEMORY, variance_after
+from clm.logs import logger
 from clm.serving.loaded import Loaded
 from clm.serving.shelf import Shelf
 from clm.serving.snapshot import Served, Snapshot, oddest
 
-log = structlog.get_logger()
+log = logger(__name__)
 #: Rows whose outcomes are scored with each candle: those of a day, so that a short silence leaves no hole.
 _SCORED_ROWS = 26
 #: (model type, version) that are to answer besides the champions.

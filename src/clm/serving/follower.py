@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
 
-import structlog
-
 from clm.core.closes import ClockReading, newest_close, next_look
 from clm.core.domain import Series
 from clm.core.errors import ClmError
 from clm.core.side_by_side import SideBySide
+from clm.logs import logger
 from clm.serving.desk import Desk, looked
 from clm.serving.snapshot import Snapshot
 
-log = structlog.get_logger()
+log = logger(__name__)
 #: How often the registry is asked who reigns: a promotion elsewhere answers here so much later at most.
 _POLL_SECONDS = 0.25
 #: The exchange's clock is read at least so often; after a failure, so soon again.

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pandas as pd
-import structlog
 
 from clm.core import scoring
 from clm.core.alert import Alarm, Alert
@@ -20,8 +19,9 @@ from clm.core.protocols import ModelRegistry, TrainedModel
 from clm.core.reign import load_fit
 from clm.core.stores import ExperimentStore
 from clm.core.verdicts import Ended, Lost
+from clm.logs import logger
 
-log = structlog.get_logger()
+log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

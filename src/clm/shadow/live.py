@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-import structlog
 
 from clm.core import scoring
 from clm.core.alert import Alarm, Alert
@@ -36,12 +35,13 @@ from clm.core.reign import load_fit, look, reign_of
 from clm.core.stores import ExperimentStore
 from clm.core.verdict import carry_unloadable
 from clm.core.wire import jsonable
+from clm.logs import logger
 from clm.shadow.contests import Contests, Entered
 from clm.shadow.looking import Desk, Known, Looking
 from clm.shadow.parity import MADE_LIVE, Parity, compare, told
 from clm.shadow.settling import Settling, pooled_over
 
-log = structlog.get_logger()
+log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

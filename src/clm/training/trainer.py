@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import structlog
 
 from clm.core.domain import TARGET, ModelType, feature_columns, is_past
 from clm.core.errors import BadInput, ClmError, InsufficientData, TrainingFailed
 from clm.core.plugins import model_family
 from clm.core.protocols import BinningFamily, ModelFamily, PastFamily, TrainedModel
 from clm.core.timeline import MIN_ROWS
+from clm.logs import logger
 
-log = structlog.get_logger()
+log = logger(__name__)
 
 
 class QuantumModelTrainer:
