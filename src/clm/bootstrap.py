@@ -257,9 +257,20 @@ class Application(Cycles):
         return mend(self.registry, names, self.now(self.series[0]), self.alarm)
 
     def clear_cache(self) -> None:
-        """Drops cached candles and what is held in memory. Raises RunInProgress while a run is under way."""
+        """Drops cached candles, and models and all that is held in memory, here and in the watch's process.
+
+        Who answers goes on by what it knows until candles and models were read anew. Raises RunInProgress
+        while a run is under way.
+        """
         self.runs.refuse_while_running()
         for series in self.series:
             self.data_client(series).clear_cache()
         self._managers.clear()
-        self.__dict__.pop("explainer", None)
+        self._shelf.clear()
+        self._desks = {}
+        for remembers in ("explainer", "drift"):
+            self.__dict__.pop(remembers, None)
+        if "forecasts" in self.__dict__:
+            self.forecasts.follower.wake()
+        if "live_watch" in self.__dict__:
+            self.live_watch.renew()

@@ -48,7 +48,7 @@ def test_configuring_it_is_refused_with_what_to_install(environment: dict[str, s
     assert _SAID in done.stderr
 
 
-def test_it_is_among_the_known_ones_and_its_trigger_says_so(
+def test_it_is_among_the_known_ones_never_trained_and_its_status_says_what_to_install(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     code = (
@@ -56,13 +56,17 @@ def test_it_is_among_the_known_ones_and_its_trigger_says_so(
         "from clm.core import plugins\n"
         "from tests.support.candles import random_walk\n"
         "from tests.support.managers import manager_over\n"
-        "print(json.dumps(manager_over(random_walk(2500)).check_if_retrain_needed()))\n"
+        "manager = manager_over(random_walk(2500))\n"
+        "print(json.dumps([manager.check_if_retrain_needed(), manager.get_model_status_summary()]))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
 
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    assert found[_FAMILY].startswith("not installed: ")
-    assert found[_FAMILY].endswith(_SAID)
-    assert found["lightgbm"] == "Never trained"
+    triggers: dict[str, Any]
+    triggers, summary = json.loads(done.stdout.splitlines()[-1])
+    assert set(triggers.values()) == {"Never trained"}
+    assert _FAMILY in triggers
+    assert summary[_FAMILY]["untrainable_here"].startswith("not installed: ")
+    assert summary[_FAMILY]["untrainable_here"].endswith(_SAID)
+    assert summary["lightgbm"]["untrainable_here"] is None

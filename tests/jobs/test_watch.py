@@ -79,6 +79,24 @@ def test_killed_it_is_started_anew_and_makes_up_for_what_was_missed(trained: Tra
     assert watch.pid != killed
 
 
+def test_renewed_its_process_ends_and_the_next_tick_is_anothers(trained: Trained) -> None:
+    application, exchange = trained
+    watch = application.live_watch
+    watch.renew()
+    watch.tick()
+    _once_made(application, 1)
+    before = watch.pid
+
+    watch.renew()
+
+    eventually(lambda: not Path(f"/proc/{before}").exists(), "the end of the process")
+    assert (watch.pid, watch.exit_code) == (None, None)
+    exchange.clock.advance(timedelta(hours=1))
+    watch.tick()
+    assert _once_made(application, 2) == [Source.LIVE] * 2
+    assert watch.pid != before
+
+
 _SERVICE = """
 import sys, time
 from clm.bootstrap import Application

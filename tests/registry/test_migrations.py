@@ -183,3 +183,30 @@ def test_a_downgrade_never_goes_up_and_never_touches_a_newer_database(empty_url:
         downgrade(empty_url, BASE)
 
     assert revision_of(empty_url) == "9999"
+
+
+_THE_GUIDES = {"ix_model_type": ["model_type"], "ix_status": ["status"], "ix_version": ["version"]}
+
+
+def _indexes(url: str, table: str) -> dict[str | None, list[str | None]]:
+    with opened(url) as engine, reading(engine) as connection:
+        return {index["name"]: index["column_names"] for index in sa.inspect(connection).get_indexes(table)}
+
+
+def test_the_indexes_of_the_guide_are_there(empty_url: str) -> None:
+    upgrade(empty_url)
+
+    assert _THE_GUIDES.items() <= _indexes(empty_url, "clm_model_versions").items()
+
+
+def test_a_neighbours_index_of_the_same_name_is_left_alone_up_and_down(empty_url: str) -> None:
+    with opened(empty_url) as engine, writing(engine) as connection:
+        connection.execute(sa.text("CREATE TABLE orders (status VARCHAR(9))"))
+        connection.execute(sa.text("CREATE INDEX ix_status ON orders (status)"))
+
+    assert upgrade(empty_url) == HEAD
+    assert "ix_version" in _indexes(empty_url, "clm_model_versions")
+    downgrade(empty_url, "0001")
+
+    assert _indexes(empty_url, "orders") == {"ix_status": ["status"]}
+    assert not _THE_GUIDES.keys() & _indexes(empty_url, "clm_model_versions").keys()

@@ -49,3 +49,17 @@ def test_one_model_of_several_series_is_there_once(registry: SQLModelRegistry, t
     _put_away(registry, tmp_path, own)
 
     assert shelf.take(eth, theirs) is model
+
+
+def test_once_cleared_everything_is_read_again(registry: SQLModelRegistry, tmp_path: Path) -> None:
+    artifact = registry.save_model(candidate(0, model=small_model(seed=0)))
+    shelf = Shelf()
+    kept = shelf.take(registry, artifact)
+
+    shelf.clear()
+
+    assert shelf.take(registry, artifact) is not kept
+    _put_away(registry, tmp_path, artifact)
+    shelf.clear()
+    with pytest.raises(ArtifactMissing):
+        shelf.take(registry, artifact)

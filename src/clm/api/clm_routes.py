@@ -146,7 +146,7 @@ def config(app: App) -> dict[str, Any]:
     openapi_extra=needs(Role.OPERATE),
 )
 def clear_cache(app: App) -> dict[str, str]:
-    """Drop cached candles and what is held in memory; refused while a run is in progress."""
+    """Drop cached candles and the models held in memory; refused while a run is in progress."""
     app.clear_cache()
     return {"status": "cleared", "message": "Cached candles and in-memory models were dropped"}
 

@@ -18,6 +18,9 @@ class ChampionView(BaseModel):
     promoted_at: str | None = Field(examples=["2024-12-31T00:00:00Z"])
     metrics: dict[str, float | None] | None = Field(examples=[_METRICS])
     notes: str | None
+    untrainable_here: str | None = Field(
+        None, description="what this service lacks to train it, and how to get that; null: nothing"
+    )
 
 
 class VersionView(BaseModel):

@@ -79,11 +79,15 @@ def triggers(symbol: Symbol = None, interval: Interval = None, as_json: Json = F
     """Why each model type should be retrained now."""
     with open_application() as application:
         series = application.find_series(symbol, interval)
-        reasons = application.manager(series).check_if_retrain_needed()
+        manager = application.manager(series)
+        reasons, summary = manager.check_if_retrain_needed(), manager.get_model_status_summary()
     if as_json:
         return print_json(reasons)
-    rows = [(name, reason or "no need") for name, reason in reasons.items()]
-    return print_table(f"Triggers of {series}", ("model", "why retrain"), rows, "No model types are known.")
+    rows = [
+        (name, reason or "no need", summary[name]["untrainable_here"]) for name, reason in reasons.items()
+    ]
+    columns = ("model", "why retrain", "cannot be trained here")
+    return print_table(f"Triggers of {series}", columns, rows, "No model types are known.")
 
 
 def carried_out(application: Application, request: RunRequest, came_to: Callable[[str], None]) -> Run:

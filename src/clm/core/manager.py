@@ -142,14 +142,21 @@ class ContinuousLearningManager:
         self._drift = DriftWatch(*parts) if drift_triggers else None
 
     def check_if_retrain_needed(self) -> dict[str, str | None]:
-        """Why each known model type should be retrained now; None: no need. Or why it cannot be, here."""
+        """Why each known model type should be retrained now; None: no need.
+
+        Whether it can be, here, is `untrainable_here` of `get_model_status_summary`.
+        """
         now = utc(self._data.server_time())
-        return {m: plugins.lacking(m) or self._trigger(m, now) for m in self._known_types()}
+        return {m: self._trigger(m, now) for m in self._known_types()}
 
     def get_model_status_summary(self) -> dict[str, dict[str, Any]]:
-        """Per known model type: active_version, trained_at, promoted_at, metrics, notes; None without one."""
+        """Per known model type: active_version, trained_at, promoted_at, metrics, notes; None without one.
+
+        untrainable_here: what this process lacks to train it, and how to get that; None: nothing.
+        """
         return {
-            model_type: _summary(self._registry.get_active(model_type)) for model_type in self._known_types()
+            m: {**_summary(self._registry.get_active(m)), "untrainable_here": plugins.lacking(m)}
+            for m in self._known_types()
         }
 
     def anticipate(self) -> None:

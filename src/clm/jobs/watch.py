@@ -55,6 +55,14 @@ class LiveWatch:
             except OSError as error:
                 log.warning("live_shadow_gone", reason=str(error))
 
+    def renew(self) -> None:
+        """The next tick is another child's; this one ends when its own is done."""
+        with self._lock:
+            child, self._child = self._child, None
+        if child is not None:
+            _hang_up(child)
+            threading.Thread(target=child.wait, daemon=True, name="clm-watch-renewed").start()
+
     def close(self, seconds: float = 10) -> None:
         """Ends the child: at once when it is idle, else after its tick, waiting at most so long for it."""
         with self._lock:

@@ -66,6 +66,9 @@ versions = sa.Table(
         "uq_clm_one_active", "model_type", "symbol", "interval", unique=True,
         sqlite_where=sa.text("status = 'ACTIVE'"), postgresql_where=sa.text("status = 'ACTIVE'"),
     ),
+    sa.Index("ix_model_type", "model_type"),
+    sa.Index("ix_status", "status"),
+    sa.Index("ix_version", "version"),
 )  # fmt: skip
 
 runs = sa.Table(

@@ -29,6 +29,11 @@ class Shelf:
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
 
+    def clear(self) -> None:
+        """Whatever is needed is read again."""
+        with self._lock:
+            self._kept.clear()
+
     def take(self, registry: ModelRegistry, artifact: ModelArtifact) -> TrainedModel:
         """The model of a version. Raises ArtifactMissing, ArtifactCorrupt where it has to be read."""
         with self._lock:
