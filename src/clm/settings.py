@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,7 @@ from clm.core.domain import INTERVALS, SYMBOL, Series
 from clm.core.errors import BadInput, InvalidSetting
 from clm.core.places import place
 from clm.core.text import fit_to_show, mask_url, plain_text, read_json, scheme_of
+from clm.core.timeline import TimelineRule
 
 PREFIX = "CLM_"
 #: How the address of a Dask scheduler begins.
@@ -329,10 +331,22 @@ class Settings(BaseSettings):
         _refuse_unknown(cls, os.environ)
         _refuse_unknown(cls, _dotenv_names(cls))
         try:
-            return cls(**overrides)
+            made = cls(**overrides)
         except ValidationError as exc:
             name, value, allowed = _first_wrong(exc)
             raise InvalidSetting(PREFIX + name.upper(), value, allowed) from exc
+        try:
+            made.windows().require(INTERVALS[made.interval])
+        except InvalidSetting as exc:
+            raise InvalidSetting(PREFIX + exc.field.upper(), exc.value, exc.allowed) from exc
+        return made
+
+    def windows(self) -> TimelineRule:
+        """What a cycle's windows are asked to be."""
+        return TimelineRule(
+            lookback=timedelta(days=self.training_lookback_days), holdout=timedelta(days=self.holdout_days),
+            shadow=timedelta(hours=self.shadow_test_hours), purge=timedelta(hours=self.purge_hours),
+        )  # fmt: skip
 
     def of_series(self, series: Series, models: Sequence[str] | None, overrides: Mapping[str, Any]) -> Self:
         """These, for one series alone. models None: the same ones. Raises InvalidSetting, as `load` does."""

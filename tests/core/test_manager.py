@@ -295,7 +295,7 @@ def test_triggers_and_status_speak_of_every_known_model_type() -> None:
     [
         ({"training_lookback_days": 0}, "training_lookback_days"),
         ({"training_lookback_days": -90}, "training_lookback_days"),
-        ({"training_lookback_days": 40}, "twice holdout"),
+        ({"training_lookback_days": 12}, "training_lookback_days: 12.0 .* at least 12.29"),
         ({"shadow_test_hours": 0}, "shadow_test_hours"),
         ({"shadow_test_hours": "a day"}, "shadow_test_hours"),
         ({"retrain_interval_days": -1}, "retrain_interval_days"),
@@ -336,7 +336,7 @@ class TestTooFewCandles:
 
     def test_a_history_too_short_says_how_many_candles_more_it_needs_and_with_them_is_enough(self) -> None:
         client = FrameDataClient(CANDLES)
-        begins = CANDLES.index[-24 * 40]
+        begins = CANDLES.index[-24 * 10]
         few = {"lightgbm": {"num_trees": 5, "min_data_in_leaf": 20}}
         client._candles = CANDLES.loc[begins:]
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from clm.core.domain import INTERVALS, TARGET
 from clm.core.errors import InvalidSetting
-from clm.core.timeline import TimelineRule, Window
+from clm.core.timeline import MIN_COMPARED, MIN_ROWS, TimelineRule, Window
 
 MOMENTS = st.datetimes(datetime(2018, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
 RULES = st.builds(
@@ -91,9 +93,83 @@ def test_a_window_without_length_is_refused_by_name(name: str, value: timedelta)
         TimelineRule(**{name: value})
 
 
-def test_a_lookback_that_leaves_nothing_to_train_on_is_refused() -> None:
-    with pytest.raises(InvalidSetting, match="twice holdout"):
-        TimelineRule(lookback=timedelta(days=60))
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@given(MOMENTS, RULES, st.integers(1, 3000))
+def test_where_half_of_what_there_is_has_room_nothing_adapts(
+    moment: datetime, rule: TimelineRule, younger: int
+) -> None:
+    reserved = rule.holdout + rule.shadow + rule.purge
+    span = max(rule.lookback - younger * HOUR, 2 * reserved, reserved + MIN_ROWS * HOUR)
+
+    rule = replace(rule, lookback=max(rule.lookback, span))
+    line = rule.at(moment, HOUR, rule.at(moment, HOUR).now - span)
+
+    assert line == rule.at(moment, HOUR)
+    assert rule.as_at(line) == rule
+
+
+@given(
+    MOMENTS, st.integers(14 * 24, 90 * 24), st.integers(0, 90 * 24), st.integers(2, 90), st.integers(1, 200),
+    st.sampled_from(["5m", "15m", "1h"]),
+)  # fmt: skip
+def test_windows_adapt_to_a_fortnight_and_more_and_leave_enough_to_train_and_to_judge_on(
+    moment: datetime, lookback: int, history: int, holdout: int, purge: int, interval: str
+) -> None:
+    step = INTERVALS[interval]
+    rule = TimelineRule(lookback=lookback * HOUR, holdout=holdout * DAY, purge=purge * HOUR)
+    assume(2 * (rule.holdout + rule.shadow + rule.purge) > rule.lookback or purge <= 24)
+    rule.require(step)
+    now = rule.at(moment, step).now
+    span = min(rule.lookback, max(history * HOUR, rule.least(step)))
+
+    line = rule.at(moment, step, now - span)
+
+    rows = [(w.end - max(w.start, now - span)) // step for w in (line.fit, line.holdout, line.refit)]
+    assert rows[0] >= MIN_ROWS
+    assert rows[1] >= MIN_COMPARED
+    assert rows[2] >= rows[0]
+    assert line.fit.end + line.purge == line.holdout.start
+    assert line.refit.end + line.purge == line.shadow.start == line.holdout.end
+    assert line.purge <= rule.purge
+    assert line.holdout.end - line.holdout.start <= rule.holdout
+    # What is stored of it makes the training window again, whatever the history was.
+    assert rule.as_at(line).at(moment, step).refit == line.refit
+
+
+def test_a_month_with_the_defaults_keeps_half_for_the_holdout_the_shadow_and_the_purge() -> None:
+    line = TimelineRule(lookback=30 * DAY).at(datetime(2024, 6, 1, tzinfo=UTC), HOUR)
+
+    assert (line.holdout.end - line.holdout.start, line.purge) == (13 * DAY, 1 * DAY)
+    assert line.fit.end - line.fit.start == 15 * DAY
+
+
+@pytest.mark.parametrize(
+    ("given", "interval", "named"),
+    [
+        (
+            {"lookback": 12 * DAY},
+            "1h",
+            r"training_lookback_days: 12\.0 .* at least 12\.29: 220 candles of 1h",
+        ),
+        ({"lookback": 90 * DAY}, "1d", r"training_lookback_days: 90\.0 .* at least 252: 220 candles of 1d"),
+        ({"purge": HOUR, "horizon": 2}, "1h", r"purge_hours: 1\.0 .* at least the label's, 2"),
+        ({"shadow": 12 * HOUR}, "1d", r"shadow_test_hours: 12\.0 .* at least 24"),
+        ({"holdout": 29 * HOUR}, "1h", r"holdout_days: 1\.2\d* .* at least 1\.25, 30 candles of 1h"),
+    ],
+    ids=["too-short", "too-coarse", "purge", "shadow", "holdout"],
+)
+def test_what_could_never_succeed_is_refused_by_the_settings_name(
+    given: dict[str, Any], interval: str, named: str
+) -> None:
+    with pytest.raises(InvalidSetting, match=named):
+        TimelineRule(**given).require(INTERVALS[interval])
+
+
+def test_a_fortnight_of_hours_is_enough_whatever_the_rest_says() -> None:
+    TimelineRule(lookback=14 * DAY).require(HOUR)
+    TimelineRule(lookback=14 * DAY, holdout=300 * DAY, purge=300 * DAY).require(HOUR)
 
 
 def test_a_purge_shorter_than_the_label_is_refused() -> None:

@@ -175,8 +175,30 @@ class TestParameters:
         assert knobs["max_leaves"] == 2 ** guide[1]
 
     def test_a_forest_without_a_split_is_a_failed_training(self, family: str) -> None:
-        with pytest.raises(TrainingFailed, match="no tree found a split in 800 rows"):
-            QuantumModelTrainer().train(family, feature_frame(800), {"min_data_in_leaf": 5000})
+        still = feature_frame(800).assign(**{TARGET: 0.0})
+
+        with pytest.raises(TrainingFailed, match=r"no tree found a split in 800 rows with .*=500 and 28"):
+            QuantumModelTrainer().train(family, still)
+
+    @pytest.mark.parametrize("rows", [200, 336, 672, 1200])
+    def test_a_leaf_too_large_for_the_rows_gives_way_and_the_recipe_stays_what_was_asked_for(
+        self, family: str, rows: int
+    ) -> None:
+        frame = feature_frame(2500, signal=0.4).sample(rows, random_state=3)
+
+        model = QuantumModelTrainer().train(family, frame)
+
+        assert model.adapted == {"min_data_in_leaf": (int(0.7 * rows) // 20, 500.0)}
+        assert model.params["min_data_in_leaf"] == 500
+        assert np.ptp(model.predict(frame)) > 0
+        # Made again by what is stored of it: the same bytes.
+        params = {name: value for name, value in model.params.items() if name != "seed"}
+        assert QuantumModelTrainer().train(family, frame, params).to_bytes() == model.to_bytes()
+
+    def test_a_leaf_that_finds_splits_is_kept_to_the_letter(self, family: str) -> None:
+        model = QuantumModelTrainer().train(family, feature_frame(2500))
+
+        assert model.adapted == {}
 
     def test_scaling_needs_the_volatility_feature(self, family: str) -> None:
         frame = feature_frame(1500).drop(columns=SCALE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -29,12 +29,12 @@ from clm.core.domain import (
 )
 from clm.core.errors import InsufficientData, TrainingFailed
 from clm.core.origin import Origin, Pooled, used_candles
-from clm.core.policy import MIN_COMPARED, Case, PromotionPolicy
+from clm.core.policy import Case, PromotionPolicy
 from clm.core.profile import Profile
 from clm.core.protocols import EagerTrainer, ModelEvaluator, ShadowTester, TrainedModel, Training
 from clm.core.recipe import Recipe
 from clm.core.reign import Reign, reign_of
-from clm.core.timeline import Timeline, TimelineRule
+from clm.core.timeline import MIN_COMPARED, Timeline, TimelineRule
 from clm.core.verdict import carry_out, with_inputs
 
 #: Called with the step begun and a sentence about it.
@@ -148,7 +148,7 @@ class ModelAttempt:
             raise InsufficientData(
                 f"{material.series}: {len(holdout)} candles with features between "
                 f"{timeline.holdout.start:%Y-%m-%d} and {timeline.holdout.end:%Y-%m-%d}; at least "
-                f"{MIN_COMPARED} are needed to evaluate on"
+                f"{MIN_COMPARED} are needed to evaluate on (training_lookback_days, holdout_days)"
             )
         say("evaluation fit", f"training {model_type} on {len(fit):,} candles")
         # First what can be done while trainings that were begun early go on.
@@ -192,7 +192,8 @@ class ModelAttempt:
         used = used_candles(material.candles, timeline.refit.end, material.series.step)
         origin = Origin.of(
             now=material.now,
-            rule=self.rule,
+            # What the windows came to; the recipe above is what was asked for.
+            rule=self.rule.as_at(timeline),
             used=used,
             step=material.series.step,
             rows=refit,
@@ -201,6 +202,7 @@ class ModelAttempt:
         )
         gain = judged.evaluation.metrics.get("r2")
         notes = [] if self.pooled is None else [f"trained over {len(self.pooled.members)} series"]
+        notes += adapted(self.rule, timeline, model, len(refit))
         if gain is not None and gain < 0:
             notes.append(f"worse than forecasting zero on its holdout (R² {gain:+.3%})")
         saved = self.keeper.registry.save_model(
@@ -298,6 +300,20 @@ class ModelAttempt:
         decision = with_inputs(self.policy.decide(case), case, duel, self.policy, self.rule)
         carry_out(self.keeper.registry, self.policy, decision, candidate)
         return decision
+
+
+def adapted(rule: TimelineRule, timeline: Timeline, model: TrainedModel, rows: int) -> list[str]:
+    """What of windows and regularisation is other than configured, because there is little to train on."""
+    told, made = [], rule.as_at(timeline)
+    if made != rule:
+        day, hour = timedelta(days=1), timedelta(hours=1)
+        told.append(
+            f"holdout {made.holdout / day:.3g} days (of {rule.holdout / day:g}) and purge "
+            f"{made.purge / hour:g} hours (of {rule.purge / hour:g}): there are no more candles"
+        )
+    for name, (used, asked) in getattr(model, "adapted", {}).items():
+        told.append(f"{name} {used:g} (of {asked:g}): there are {rows:,} rows")
+    return told
 
 
 def _costs(*models: TrainedModel) -> tuple[Mapping[str, Any], ...]:

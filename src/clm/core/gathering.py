@@ -14,7 +14,7 @@ from clm.core.certificate import check_truncation
 from clm.core.domain import Series, utc
 from clm.core.errors import InsufficientData
 from clm.core.protocols import DataClient, FeatureEngineer
-from clm.core.timeline import MIN_ROWS, Timeline, TimelineRule
+from clm.core.timeline import Timeline, TimelineRule
 from clm.core.variance import variance_after
 
 #: Called with how many steps are done, the step that begins, and a sentence about it.
@@ -38,6 +38,7 @@ class Gatherer:
         timeline = self.rule.at(now, self.series.step)
         tell(0, "candles", f"reading {self.series} candles since {timeline.fit.start:%Y-%m-%d}")
         candles = self._candles(timeline)
+        timeline = self.rule.at(now, self.series.step, self._first_row(utc(candles.index[0])))
         tell(1, "features", f"computing features of {len(candles):,} candles")
         features = self.features.transform(candles)
         return Material(
@@ -47,15 +48,19 @@ class Gatherer:
 
     def short_by(self, begins: datetime, now: datetime) -> str | None:
         """In words, how many candles are missing where the history begins then; None: it is long enough."""
-        step, fit = self.series.step, self.rule.at(now, self.series.step).fit
-        needed = self.features.warmup + self.rule.horizon + MIN_ROWS
-        missing = needed + (begins - fit.end) // step
+        step = self.series.step
+        span = self.rule.at(now, step).now - self._first_row(begins)
+        missing = -((span - self.rule.least(step)) // step)
         if missing <= 0:
             return None
         return (
             f"its history begins on {begins:%Y-%m-%d %H:%M} UTC and needs {missing:,} more candles, "
             f"{missing * step / timedelta(days=1):.1f} days, before a model can be trained and judged"
         )
+
+    def _first_row(self, begins: datetime) -> datetime:
+        """The close of the first candle with features, of a history that begins then."""
+        return begins + (self.features.warmup + 1) * self.series.step
 
     def _candles(self, timeline: Timeline) -> pd.DataFrame:
         # One more than the warm-up: the first row's candle closes, not opens, where the window begins.

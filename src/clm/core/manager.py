@@ -109,6 +109,7 @@ class ContinuousLearningManager:
             shadow=timedelta(hours=_positive("shadow_test_hours", shadow_test_hours)),
             purge=timedelta(hours=_positive("purge_hours", purge_hours)),
         )
+        self.timeline_rule.require(self.series.step)
         self.trigger_rule = TriggerRule(
             max_age=timedelta(days=_positive("retrain_interval_days", retrain_interval_days)),
             after_candles=retrain_after_candles,

@@ -16,9 +16,7 @@ from clm.core.domain import Comparison, Decision, Outcome, Series, ShadowTestRes
 from clm.core.errors import InvalidSetting
 from clm.core.evidence import Evidence
 from clm.core.paired import Paired
-
-#: Below this many candles that are out-of-sample for both models a point estimate says nothing.
-MIN_COMPARED = 30
+from clm.core.timeline import MIN_COMPARED
 
 
 @dataclass(frozen=True, slots=True)

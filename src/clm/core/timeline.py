@@ -11,17 +11,21 @@ reaches past their end, and `purge` keeps the labels and the slow features of bo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import TARGET, utc
+from clm.core.domain import INTERVALS, TARGET, utc
 from clm.core.errors import InvalidSetting
 
-#: Rows to train on: below this a fit is noise whatever the parameters.
-MIN_ROWS = 200
+#: Rows to train on: below this a fit is noise whatever the parameters. Windows leave a few more, for gaps.
+MIN_ROWS, ROOM = 200, 220
+#: Below this many candles that are out-of-sample a point estimate says nothing.
+MIN_COMPARED = 30
+#: A lookback with no room for the configured purge is at least so many purges long.
+_PURGES = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,11 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineRule:
-    """Lengths of the windows. All positive; the lookback must leave room to fit before the holdout."""
+    """Lengths of the windows, all positive, as they are asked for.
+
+    Where half of what there is (the lookback, or a history that is younger) has no room for holdout, shadow
+    and purge, holdout and purge are shorter: see `at`. The shadow never is.
+    """
 
     lookback: timedelta = timedelta(days=365)
     holdout: timedelta = timedelta(days=30)
@@ -76,19 +84,47 @@ class TimelineRule:
                 raise InvalidSetting(name, str(value), "a positive length of time")
         if self.horizon < 1:
             raise InvalidSetting("horizon", self.horizon, "a whole number of candles, at least 1")
-        reserved = self.holdout + self.shadow + self.purge
-        if self.lookback < 2 * reserved:
-            raise InvalidSetting(
-                "lookback",
-                str(self.lookback),
-                f"at least {2 * reserved}, twice holdout + shadow + purge ({reserved}), "
-                "so that at least half of it is left to train on",
-            )
 
-    def at(self, now: datetime, step: timedelta) -> Timeline:
+    def require(self, step: timedelta) -> None:
+        """Raises InvalidSetting, by the setting's name, where no cycle on candles of `step` could succeed."""
+        label, candle = self.horizon * step, _told(step)
+        if self.purge < label:
+            raise InvalidSetting(
+                "purge_hours", _hours(self.purge), f"at least the label's, {_hours(label):g}"
+            )
+        if self.shadow < label:
+            allowed = f"at least {_hours(label):g}, one candle of {candle} with a known outcome"
+            raise InvalidSetting("shadow_test_hours", _hours(self.shadow), allowed)
+        if self.holdout < MIN_COMPARED * step:
+            allowed = (
+                f"at least {_days(MIN_COMPARED * step):g}, {MIN_COMPARED} candles of {candle} to judge on"
+            )
+            raise InvalidSetting("holdout_days", _days(self.holdout), allowed)
+        least = self.least(step)
+        roomy = self._roomy(self.lookback, self.holdout + self.shadow + self.purge, step)
+        if self.lookback < least and not roomy:
+            # With a longer lookback the purge is longer too.
+            while (again := replace(self, lookback=least).least(step)) > least:
+                least = again
+            purge = replace(self, lookback=least)._purge(step)
+            raise InvalidSetting(
+                "training_lookback_days", _days(self.lookback),
+                f"at least {_days(least):.4g}: {ROOM} candles of {candle} to train on, {MIN_COMPARED} to "
+                f"judge on, {_hours(self.shadow):g} hours of shadow test and {_hours(purge):g} of purge",
+            )  # fmt: skip
+
+    def least(self, step: timedelta) -> timedelta:
+        """The shortest span, from the first row of features to now, that windows fit into."""
+        return self.shadow + self._purge(step) + (MIN_COMPARED + ROOM + self.horizon - 1) * step
+
+    def at(self, now: datetime, step: timedelta, begins: datetime | None = None) -> Timeline:
         """The windows as of `now`, cut at the last candle close so that no window ends inside a candle.
 
-        Raises InvalidSetting where the purge is shorter than the label (horizon × step).
+        begins: the close of the first candle with features; None: where the lookback begins. A holdout that
+        half of that span has no room for, beside shadow and purge, takes what is left of that half, and
+        leaves `ROOM` candles to train on. The purge depends on the lookback alone: where that has no room for
+        all, it is at most a day in a fortnight. Raises InvalidSetting where the purge is shorter than the
+        label (horizon × step).
         """
         if self.purge < self.horizon * step:
             label = self.horizon * step
@@ -96,14 +132,49 @@ class TimelineRule:
         moment = utc(now)
         epoch = datetime(1970, 1, 1, tzinfo=moment.tzinfo)
         now = epoch + (moment - epoch) // step * step
+        span = self.lookback if begins is None else min(self.lookback, now - utc(begins))
+        purge = self._purge(step)
         start = now - self.lookback
         shadow = Window(now - self.shadow, now)
-        holdout = Window(shadow.start - self.holdout, shadow.start)
+        holdout = Window(shadow.start - self._holdout(span, purge, step), shadow.start)
         return Timeline(
             now=now,
-            fit=Window(start, holdout.start - self.purge),
+            fit=Window(start, holdout.start - purge),
             holdout=holdout,
-            refit=Window(start, shadow.start - self.purge),
+            refit=Window(start, shadow.start - purge),
             shadow=shadow,
-            purge=self.purge,
+            purge=purge,
         )
+
+    def as_at(self, timeline: Timeline) -> TimelineRule:
+        """The lengths that `timeline` came to, which make it again."""
+        return replace(self, holdout=timeline.holdout.end - timeline.holdout.start, purge=timeline.purge)
+
+    def _purge(self, step: timedelta) -> timedelta:
+        if self.lookback >= 2 * (self.holdout + self.shadow + self.purge):
+            return self.purge
+        return min(self.purge, max(self.horizon * step, self.lookback / _PURGES // step * step))
+
+    def _holdout(self, span: timedelta, purge: timedelta, step: timedelta) -> timedelta:
+        besides = self.shadow + purge
+        if self._roomy(span, self.holdout + besides, step):
+            return self.holdout
+        room = min(span / 2, span - ROOM * step) - besides
+        return min(self.holdout, max(room // step, MIN_COMPARED) * step)
+
+    def _roomy(self, span: timedelta, reserved: timedelta, step: timedelta) -> bool:
+        """Whether at least half of a span is left to train on, and enough of it."""
+        return span >= 2 * reserved and span - reserved >= (MIN_ROWS + self.horizon - 1) * step
+
+
+def _told(step: timedelta) -> str:
+    """A candle's length, as intervals are named."""
+    return next((name for name, length in INTERVALS.items() if length == step), str(step))
+
+
+def _days(length: timedelta) -> float:
+    return length / timedelta(days=1)
+
+
+def _hours(length: timedelta) -> float:
+    return length / timedelta(hours=1)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import lightgbm as lgb
 import numpy as np
@@ -78,12 +79,21 @@ _SPACE: Space = {
     "min_data_in_leaf": Range(100, 1_000, log=True, whole=True),
 }
 
+#: Of a tree whose rows are too few for the leaves asked for.
+_LEAVES = 20
+
 #: LightGBM sorts so many rows a bin to find a feature's bins; edges are no better for more. See decision 25.
 ROWS_PER_BIN = 64
 
 
 class _Boosted:
-    """What both kinds of model have in common: everything but the booster."""
+    """What both kinds of model have in common: everything but the booster.
+
+    adapted: of one that was just trained, the parameters that gave way, by name: what was used, what was
+    asked for. No part of the file, whose parameters are those asked for.
+    """
+
+    adapted: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     def _grown(self) -> Forest:
         """The booster as flat arrays."""
@@ -166,6 +176,8 @@ class LightGBMModel(_Boosted):
 
 
 _TAIL = "pandas_categorical:"
+_Booster = TypeVar("_Booster")
+_Model = TypeVar("_Model", bound=_Boosted)
 
 
 class XGBoostFamily:
@@ -210,19 +222,23 @@ class XGBoostFamily:
             # A scaled return's best constant is zero; an intercept would bet on the past's drift.
             "base_score": 0.0,
         }  # fmt: skip
-        try:
-            bins.set_label(label)
+
+        def grown(leaf: float) -> xgb.Booster | None:
             rounds = int(knobs["num_boost_round"])
             count = counter(rounds, "rounds")
             heard = [_XGBoostRounds(count)] if count else None
-            booster = xgb.train(settings, bins, num_boost_round=rounds, callbacks=heard)
+            given = {**settings, "min_child_weight": leaf}
+            booster = xgb.train(given, bins, num_boost_round=rounds, callbacks=heard)
+            return booster if booster.get_score(importance_type="weight") else None
+
+        try:
+            bins.set_label(label)
+            booster, adapted = _grown_for(self.name, grown, len(df), knobs)
         except (xgb.core.XGBoostError, ValueError, MemoryError) as exc:
             raise TrainingFailed(f"xgboost: {exc}") from exc
-        splits = len(booster.get_score(importance_type="weight"))
-        _require_splits(self.name, splits, len(df), knobs)
         metadata = Metadata(self.name, names, {**knobs, "seed": seed})
         booster.set_attr(clm=metadata.to_json())
-        return XGBoostModel(booster, metadata)
+        return _told(XGBoostModel(booster, metadata), adapted)
 
     def from_bytes(self, raw: bytes) -> XGBoostModel:
         payload = unseal(raw, self.name)
@@ -278,17 +294,24 @@ class LightGBMFamily:
             "max_bin": knobs["max_bin"], "min_data_in_leaf": int(knobs["min_data_in_leaf"]),
             "num_threads": knobs["num_threads"],
         }  # fmt: skip
-        try:
-            bins.set_label(label)
+
+        def grown(leaf: float) -> lgb.Booster | None:
             rounds = int(knobs["num_boost_round"])
             count = counter(rounds, "rounds")
             heard = [_lightgbm_rounds(count)] if count else None
-            booster = lgb.train(settings, bins, num_boost_round=rounds, callbacks=heard)
+            # Bins leave out features that no leaf of the size they were made for can be split by.
+            own = bins if leaf == knobs["min_data_in_leaf"] else self.bins(df, params)
+            own.set_label(label)
+            given = {**settings, "min_data_in_leaf": int(leaf)}
+            booster = lgb.train(given, own, num_boost_round=rounds, callbacks=heard)
+            return booster if booster.feature_importance("split").any() else None
+
+        try:
+            booster, adapted = _grown_for(self.name, grown, len(df), knobs)
         except (lgb.basic.LightGBMError, ValueError, MemoryError) as exc:
             raise TrainingFailed(f"lightgbm: {exc}") from exc
-        splits = int(booster.feature_importance("split").sum())
-        _require_splits(self.name, splits, len(df), knobs)
-        return LightGBMModel(booster, Metadata(self.name, names, {**knobs, "seed": seed}))
+        model = LightGBMModel(booster, Metadata(self.name, names, {**knobs, "seed": seed}))
+        return _told(model, adapted)
 
     def from_bytes(self, raw: bytes) -> LightGBMModel:
         payload = unseal(raw, self.name)
@@ -325,13 +348,32 @@ def _lightgbm_rounds(count: Callable[[int], None]) -> Callable[[Any], None]:
     return after
 
 
-def _require_splits(family: str, splits: int, rows: int, knobs: Mapping[str, Any]) -> None:
-    """A forest of bare roots forecasts zero for ever; that is a failed training, not a forecast."""
-    if splits == 0:
-        raise TrainingFailed(
-            f"{family}: no tree found a split in {rows} rows with min_data_in_leaf="
-            f"{knobs['min_data_in_leaf']:g}; train on more candles (training_lookback_days) or lower it"
-        )
+def _grown_for(
+    family: str, grown: Callable[[float], _Booster | None], rows: int, knobs: Mapping[str, Any]
+) -> tuple[_Booster, Mapping[str, tuple[float, float]]]:
+    """A forest with splits, and what of the parameters gave way for it to find any.
+
+    The leaf asked for comes first, so that whatever it is enough for comes out as it always did; where no
+    tree can be split with it, a leaf is a twentieth of the rows a tree sees. A forest of bare roots forecasts
+    zero for ever: it raises TrainingFailed.
+    """
+    asked = float(knobs["min_data_in_leaf"])
+    less = float(max(1, int(rows * knobs["bagging_fraction"]) // _LEAVES))
+    leaves = (asked, less) if less < asked else (asked,)
+    for leaf in leaves:
+        found = grown(leaf)
+        if found is not None:
+            return found, {} if leaf == asked else {"min_data_in_leaf": (leaf, asked)}
+    tried = " and ".join(f"{leaf:g}" for leaf in leaves)
+    raise TrainingFailed(
+        f"{family}: no tree found a split in {rows} rows with min_data_in_leaf={tried}; train on more "
+        "candles (training_lookback_days) or lower it"
+    )
+
+
+def _told(model: _Model, adapted: Mapping[str, tuple[float, float]]) -> _Model:
+    model.adapted = adapted
+    return model
 
 
 def _first_line(exc: Exception) -> str:

@@ -45,6 +45,7 @@ class QuantumModelTrainer:
         #: has more rows and bins of its own; shared, they would tell the evaluation fit of later hours.
         self._bins: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self._told: set[str] = set()
 
     def train(
         self, model_type: str, df: pd.DataFrame, params: Mapping[str, Any] | None = None
@@ -67,12 +68,13 @@ class QuantumModelTrainer:
         rows = df if known.all() else df.loc[known]
         if len(rows) < MIN_ROWS:
             raise InsufficientData(
-                f"{model_type}: {len(rows)} rows to train on; at least {MIN_ROWS} are needed"
+                f"{model_type}: {len(rows)} rows to train on; at least {MIN_ROWS} are needed "
+                "(training_lookback_days, or a larger sample)"
             )
         began = time.monotonic()
         try:
             if not isinstance(family, BinningFamily):
-                return _said(family.train(rows, given, self.seed), rows, began)
+                return self._said(family.train(rows, given, self.seed), rows, began)
             key = _bins_key(model_type, rows, given)
             # Taken out while they are in use: two threads cannot label the same.
             bins = self._bins.pop(key, None)
@@ -80,7 +82,7 @@ class QuantumModelTrainer:
                 bins = family.bins(rows, given)
             model = family.train_binned(bins, rows, given, self.seed)
             self._keep(key, bins)
-            return _said(model, rows, began)
+            return self._said(model, rows, began)
         except ClmError:
             raise
         except Exception as exc:
@@ -122,6 +124,16 @@ class QuantumModelTrainer:
             while len(self._bins) > self._threads:
                 del self._bins[next(iter(self._bins))]
 
+    def _said(self, model: TrainedModel, rows: pd.DataFrame, began: float) -> TrainedModel:
+        """Into the log; what gave way for want of rows once."""
+        adapted = {name: used for name, (used, _) in getattr(model, "adapted", {}).items()}
+        if adapted and model.model_type not in self._told:
+            self._told.add(model.model_type)
+            log.warning("regularisation_adapted", family=model.model_type, rows=len(rows), **adapted)
+        seconds = round(time.monotonic() - began, 3)
+        log.info("trained", family=model.model_type, rows=len(rows), seconds=seconds)
+        return model
+
     def past(self, model_type: str) -> Mapping[str, int]:
         """Feature → candles of it that a family looks back on, the present one included."""
         family = model_family(str(model_type))
@@ -138,12 +150,6 @@ class QuantumModelTrainer:
 
     def train_patchtst(self, df: pd.DataFrame, params: Mapping[str, Any] | None = None) -> TrainedModel:
         return self.train(ModelType.PATCHTST, df, params)
-
-
-def _said(model: TrainedModel, rows: pd.DataFrame, began: float) -> TrainedModel:
-    seconds = round(time.monotonic() - began, 3)
-    log.info("trained", family=model.model_type, rows=len(rows), seconds=seconds)
-    return model
 
 
 def _key(model_type: str, df: pd.DataFrame) -> tuple[str, str]:
