@@ -31,7 +31,7 @@ from clm.jobs.cluster import without_workers, workers_at
 from clm.market.look import picture
 from clm.market.ping import ping
 from clm.market.stores import candle_store
-from clm.parts import policy_of
+from clm.parts import check_training, policy_of
 from clm.registry.mend import mend
 from clm.settings import scheduler_of
 
@@ -75,6 +75,7 @@ class Application(Cycles):
         series = Series(symbol, interval or self.settings.interval)
         named = None if models is None else plugins.require_model_types(tuple(models))
         own, note = self.settings.of_series(series, named, overrides or {}), None
+        check_training(own, named or own.models)
         manager = self.build_manager(series, own, ())
         new = series not in self.watchlist.look()
         if new:

@@ -18,7 +18,7 @@ from clm.core.reports import Spent, report_of, with_more
 from clm.core.runs import RunRequest
 from clm.core.triggers import of_run
 from clm.core.wire import merged_views, report_view
-from clm.parts import Pool, listed
+from clm.parts import Pool, check_training, listed
 from clm.services import Services
 
 
@@ -73,6 +73,9 @@ class Cycles(Services):
         if not chosen:
             asked = f"{', '.join(request.symbols or ())} {', '.join(request.intervals or ())}"
             raise InvalidSetting("symbols, intervals", asked, listed(every))
+        for series in chosen:
+            named = (*(request.models or self.models_of(series)), *(request.params or ()))
+            check_training(self.settings_of(series), named, request.params)
         return chosen
 
     def pools_of(self, request: RunRequest, every: Sequence[Series]) -> list[Pool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from clm.core.alert import Alert
 from clm.core.domain import INTERVALS, ModelType, Series, longest
 from clm.core.ensembles import EnsembleKeeper
 from clm.core.errors import (
+    BadInput,
     ClmError,
     InvalidSetting,
 )
@@ -21,7 +22,7 @@ from clm.core.experimenting import Experiments
 from clm.core.manager import ContinuousLearningManager
 from clm.core.policy import NewestPolicy, PromotionPolicy, ThresholdPolicy
 from clm.core.pooling import PooledCycle
-from clm.core.protocols import DataClient
+from clm.core.protocols import CheckingFamily, DataClient
 from clm.core.watchlist import Watched, Watchlist
 from clm.evaluation.evaluator import QuantumModelEvaluator
 from clm.features.engineer import QuantumFeatureEngineer
@@ -353,6 +354,25 @@ def _with(settings: Settings, params: Mapping[str, Mapping[str, Any]]) -> Settin
     """The settings with hyper-parameters over their own."""
     merged = {family: {**settings.training_params.get(family, {}), **own} for family, own in params.items()}
     return settings.model_copy(update={"training_params": {**settings.training_params, **merged}})
+
+
+def check_training(settings: Settings, models: Iterable[str], params: Params = None) -> None:
+    """Whether families could be trained with what is said of them, before any is. Raises BadInput.
+
+    params: of one run, over the settings'. A family of which nothing is said is not even imported.
+    """
+    given = _with(settings, params) if params else settings
+    for model in models:
+        family = plugins.model_family(model) if given.training_params.get(model) else None
+        if not isinstance(family, CheckingFamily):
+            continue
+        try:
+            family.check(_training_params(given)[model])
+        except BadInput as error:
+            if params and model in params:
+                raise
+            said = f"CLM_TRAINING_PARAMS: {error}"
+            raise InvalidSetting("CLM_TRAINING_PARAMS", error.value, error.allowed, message=said) from error
 
 
 def listed(every: Sequence[Series]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,7 +187,7 @@ class TestParameters:
     ) -> None:
         frame = feature_frame(2500, signal=0.4).sample(rows, random_state=3)
 
-        model = QuantumModelTrainer().train(family, frame)
+        model: Any = QuantumModelTrainer().train(family, frame)
 
         assert model.adapted == {"min_data_in_leaf": (int(0.7 * rows) // 20, 500.0)}
         assert model.params["min_data_in_leaf"] == 500
@@ -196,7 +197,7 @@ class TestParameters:
         assert QuantumModelTrainer().train(family, frame, params).to_bytes() == model.to_bytes()
 
     def test_a_leaf_that_finds_splits_is_kept_to_the_letter(self, family: str) -> None:
-        model = QuantumModelTrainer().train(family, feature_frame(2500))
+        model: Any = QuantumModelTrainer().train(family, feature_frame(2500))
 
         assert model.adapted == {}
 

@@ -35,6 +35,7 @@ def serve(
 
     from clm.api.app import create_app
     from clm.bootstrap import Application
+    from clm.core.runs import RunRequest
     from clm.settings import Settings
     from clm.telemetry import set_up_logging
 
@@ -45,6 +46,7 @@ def serve(
     set_up_logging(**settings.logging())
     application = Application(settings, interactive=True)
     application.registry.database.open()
+    application.check_request(RunRequest())
     # Threads that look after things in the background must not hold up an answer: they hand over sooner.
     sys.setswitchinterval(_HAND_OVER_SECONDS)
     refuse_open_doors(application)
