@@ -30,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 8 $(if $(COSTS),--costs=$(COSTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs screenshots test rehearse browser chromium faults mutants check coverage audit serve bench bench-crash bench-dashboards bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
+.PHONY: help demo docs screenshots test rehearse browser chromium faults mutants check coverage audit serve bench figures bench-crash bench-dashboards bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
   bench-replicas bench-service bench-serving bench-swaps bench-training-peers bench-triggers clean
 
 help:
@@ -47,6 +47,7 @@ help:
 	@echo "make coverage   branches of the code that tests, rehearsals and faults go through, child processes too"
 	@echo "make audit   known vulnerabilities of what constraints.txt pins"
 	@echo "make bench   the benchmarks, each against a peer"
+	@echo "make figures the figures and tables that README and docs quote, made again and put in place"
 	@echo "make bench-promotion   how often a promotion is luck, and how soon a better model is found"
 	@echo "make bench-crash       SIGKILL at every step, commit and file operation of a run"
 	@echo "make bench-dashboards  what twenty open dashboards cost the API, among 200 series"
@@ -151,6 +152,10 @@ audit:
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks
+
+# NAMES="demo search": these; else all that are not put together by hand.
+figures: $(DEV)
+	$(BIN)/python -m benchmarks.figures $(NAMES)
 
 bench-serving: $(DEV)
 	$(BIN)/python -m benchmarks.serving
