@@ -25,7 +25,8 @@ _ELLIPSIS = "…"
 def _clm(folder: Path, *arguments: str, **environment: str) -> str:
     """Standard output of a command, in a folder with nothing but what commands before it left."""
     own = {n: v for n, v in os.environ.items() if not n.startswith("CLM_")}
-    given = {**own, "OMP_NUM_THREADS": "1", "COLUMNS": "400", "CLM_LOG_LEVEL": "error", **environment}
+    given = {**own, "OMP_NUM_THREADS": "1", "COLUMNS": "400", "CLM_LOG_LEVEL": "error",
+             "CLM_WORKER_NICENESS": "0", **environment}  # fmt: skip
     done = subprocess.run(
         [*_CLM, *arguments], cwd=folder, env=given, capture_output=True, text=True, check=False
     )
