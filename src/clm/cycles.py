@@ -13,7 +13,6 @@ from clm.core.alert import Alert
 from clm.core.domain import Progress, RetrainReport, Series
 from clm.core.errors import ClmError, DatabaseUnavailable, InvalidSetting, LeaseLost, TransientError
 from clm.core.journal import Journal, NoJournal
-from clm.core.protocols import CheckingFamily
 from clm.core.reports import Spent, report_of, with_more
 from clm.core.runs import RunRequest
 from clm.core.triggers import of_run
@@ -58,10 +57,6 @@ class Cycles(Services):
         Raises UnknownModelType, InvalidSetting, BadInput (a parameter no model has): before anything starts.
         """
         plugins.require_model_types((*(request.models or ()), *(request.params or ())))
-        for name, own in (request.params or {}).items():
-            family = plugins.model_family(name)
-            if isinstance(family, CheckingFamily):
-                family.check(own)
         every = self.series
         _require("symbols", request.symbols, [series.symbol for series in every])
         _require("intervals", request.intervals, [series.interval for series in every])

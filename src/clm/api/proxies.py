@@ -10,14 +10,14 @@ import re
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from clm.api.hosts import PASSED_ON
+from clm.logs import logger
 from clm.settings import Settings
 
-log = structlog.get_logger()
+log = logger(__name__)
 _PREFIX = b"x-forwarded-prefix"
 #: It ends up in pages, redirects and cookies.
 _SEGMENTS = re.compile(r"(?:/[A-Za-z0-9_~.-]{1,100}){1,10}")
