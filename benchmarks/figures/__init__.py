@@ -59,12 +59,12 @@ class Result:
 
     def write(self, name: str) -> None:
         head = f"command: {self.command}\ncommit: {self.commit}\n---\n"
-        (RESULTS / f"{name}.txt").write_text(head + self.text + "\n")
+        (RESULTS / f"{name}.txt").write_text(head + self.text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, name: str) -> Result:
         """Raises FileNotFoundError, ValueError for a file without its head."""
-        head, mark, text = (RESULTS / f"{name}.txt").read_text().partition("---\n")
+        head, mark, text = (RESULTS / f"{name}.txt").read_text(encoding="utf-8").partition("---\n")
         told = dict(line.split(": ", 1) for line in head.splitlines())
         if not mark:
             raise ValueError(f"{name}: no line of dashes after command and commit")
@@ -73,7 +73,7 @@ class Result:
 
 def quoted(page: Path) -> Iterator[Quoted]:
     """The figures of a page. Raises ValueError for a mark with neither fence nor table below."""
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     for mark in _MARK.finditer(text):
         start = mark.end()
         if text.startswith("```", start):
@@ -91,8 +91,8 @@ def put(name: str, text: str) -> None:
     """Into every page that quotes the figure."""
     for page in PAGES:
         for found in [one for one in quoted(page) if one.name == name]:
-            whole = page.read_text()
-            page.write_text(whole[: found.start] + text + "\n" + whole[found.end :])
+            whole = page.read_text(encoding="utf-8")
+            page.write_text(whole[: found.start] + text + "\n" + whole[found.end :], encoding="utf-8")
 
 
 def commit() -> str:

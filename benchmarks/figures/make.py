@@ -64,7 +64,7 @@ def demo() -> str:
     after = output[output.index("[3/7]") :]
     shown = _lines(
         after, r"^\[[346]/7\]", r"^(CONTINUE|PROMOTE) ", r"^clm promote", r"^live shadow until .*4,\d+",
-        r"^ *series +model", r"^ ─{20}", r" (candidate|champion) +\d+ ", r"decisions recompute",
+        r"^ *series +model", r"^ ─{100}", r" (candidate|champion) +\d+ ", r"decisions recompute",
     )  # fmt: skip
     return "\n".join(
         ["$ make demo     # sets up .venv, then seven steps: a minute or two", _ELLIPSIS, *shown]
