@@ -77,7 +77,7 @@ def _let_finish(application: Application) -> None:
     while time.monotonic() < deadline:
         runs = [*application.runs.recent(5), *application.runs.recent(5, RunKind.SHADOW)]
         newest = application.runs.newest_slot(RunKind.RETRAIN)
-        due = newest_slot(cron_trigger(SCHEDULE), application.now(application.series[0]))
+        due = newest_slot(cron_trigger(SCHEDULE), application.now())
         if newest == due and all(run.state.over for run in runs):
             time.sleep(2)
             return

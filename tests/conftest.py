@@ -9,7 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
+
 from tests.support import quick
+
+# How long an example takes is the machine's business.
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.load_profile("ours")
 
 pytest_plugins = ["tests.support.costs"]
 
@@ -47,5 +53,12 @@ def _in_memory() -> None:
 _in_memory()
 
 
+# What an exchange has asked this machine for is shared by all tests and their children, and by nobody else.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="clm-state-")
+
+
 def pytest_unconfigure() -> None:
     quick.remove()
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)

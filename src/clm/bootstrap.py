@@ -21,6 +21,7 @@ from clm.core.errors import (
 from clm.core.journal import RunJournal
 from clm.core.recompute import Recomputed, recompute
 from clm.core.runs import Run, RunKind, RunRequest
+from clm.core.sight import Sight
 from clm.core.space import SearchableFamily, space_of
 from clm.core.standings import standings
 from clm.core.turns import turns
@@ -125,7 +126,7 @@ class Application(Cycles):
         found = picture(candle_store(self.settings.data_dir), series, days)
         now, note = None, None
         try:
-            now = self.data_client(series).server_time()
+            now = self.exchange_time()
         except TransientError as error:
             note = str(error)
         behind = (now - found.newest_close).total_seconds() if now and found.newest_close else None
@@ -142,7 +143,7 @@ class Application(Cycles):
 
     def ping_exchange(self, seconds: float) -> None:
         """Returns when the exchange answers. Raises ExchangeUnavailable, RateLimited."""
-        ping(self.settings.binance_url, seconds)
+        ping(self.settings.binance_url, seconds, self._pace)
 
     def cluster_lacks(self, seconds: float) -> str | None:
         """Why a cluster would let a run wait, if there is one that would. Raises ExecutorUnavailable."""
@@ -166,7 +167,7 @@ class Application(Cycles):
         found: list[dict[str, Any]] = []
         for series in chosen:
             manager = self.manager(series)
-            found += standings(manager.keeper, manager.policy, manager.models, self.now(series))
+            found += standings(manager.keeper, manager.policy, manager.models, self.now())
         return found
 
     def promote_by_hand(
@@ -181,11 +182,11 @@ class Application(Cycles):
                 f"{model_type} {version} of {series} has no leakage certificate ({'; '.join(problems)}); "
                 "promoting it all the same has to be asked for"
             )
-        return registry.promote(model_type, version, at=self.now(series))
+        return registry.promote(model_type, version, at=self.now())
 
     def roll_back_by_hand(self, series: Series, model_type: str, reason: str) -> ModelArtifact:
         """Back to the version the champion replaced, because a human says so."""
-        return self.registry.for_series(series).rollback(model_type, reason=reason, at=self.now(series))
+        return self.registry.for_series(series).rollback(model_type, reason=reason, at=self.now())
 
     def explain(self, decision_id: int) -> tuple[Series, Decision, Recomputed]:
         """A stored decision, and what comes out when it is decided again. Raises DecisionNotFound."""
@@ -254,8 +255,7 @@ class Application(Cycles):
 
     def mend(self) -> list[str]:
         """What `clm verify --fix` does; a sentence for each thing done."""
-        names = self.feature_engineer.get_feature_names()
-        return mend(self.registry, names, self.now(self.series[0]), self.alarm)
+        return mend(self.registry, Sight.of(self.feature_engineer), self.now(), self.alarm)
 
     def clear_cache(self) -> None:
         """Drops cached candles, and models and all that is held in memory, here and in the watch's process.

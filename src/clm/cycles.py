@@ -44,12 +44,13 @@ class Began:
 class Cycles(Services):
     """The services, and runs done by this very process."""
 
-    def now(self, series: Series) -> datetime:
-        """The exchange's time; the machine's where the exchange does not answer."""
+    def now(self) -> datetime:
+        """The exchange's time; where it does not answer, what it must be showing, else the machine's."""
         try:
-            return self.data_client(series).server_time()
+            return self.exchange_time()
         except TransientError:
-            return datetime.now(UTC)
+            heard = self.forecasts.follower.now() if "forecasts" in self.__dict__ else None
+            return heard or datetime.now(UTC)
 
     def check_request(self, request: RunRequest) -> tuple[Series, ...]:
         """The series a request is about.
@@ -114,7 +115,7 @@ class Cycles(Services):
     def failed_pool(self, pool: Pool, cause: str) -> list[RetrainReport]:
         """That a model over several series failed as a whole, for each of them."""
         model_type, every = pool
-        now, said = self.now(every[0]), f"{model_type} over all series: {cause}"
+        now, said = self.now(), f"{model_type} over all series: {cause}"
         spent = Spent(now, datetime.now(UTC))
         return [report_of(series, None, spent, model_type, said) for series in every]
 

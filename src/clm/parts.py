@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -19,15 +20,18 @@ from clm.core.errors import (
 )
 from clm.core.evidence_policy import EvidencePolicy
 from clm.core.experimenting import Experiments
+from clm.core.impatient import Impatient
 from clm.core.manager import ContinuousLearningManager
 from clm.core.policy import NewestPolicy, PromotionPolicy, ThresholdPolicy
 from clm.core.pooling import PooledCycle
 from clm.core.protocols import CheckingFamily, DataClient
+from clm.core.sight import Sight
 from clm.core.watchlist import Watched, Watchlist
 from clm.evaluation.evaluator import QuantumModelEvaluator
 from clm.features.engineer import QuantumFeatureEngineer
 from clm.jobs.receivers import Receiver, receivers_of
 from clm.logs import logger
+from clm.market.account import Account
 from clm.market.binance import BinanceDataClient
 from clm.market.connections import Connections
 from clm.market.pace import Pace
@@ -49,6 +53,8 @@ from clm.training.trainer import QuantumModelTrainer
 Params = Mapping[str, Mapping[str, Any]] | None
 
 log = logger(__name__)
+#: What is stored is answered within two seconds, whatever the exchange does. A worker has time.
+_PATIENCE_SECONDS, _PATIENCE_OF_WORKERS = 1.5, 600.0
 #: How long a worker waits for a database that is being restarted.
 DATABASE_PATIENCE_SECONDS = 60.0
 #: Series that an error names.
@@ -103,7 +109,9 @@ class Parts:
     ) -> None:
         self.settings = settings
         self._interactive = interactive
-        self._pace = Pace.interactive() if interactive else Pace()
+        state = settings.state_dir
+        account = Account(None if state is None else state / "weight.json")
+        self._pace = replace(Pace.interactive() if interactive else Pace(), account=account)
         self._own: dict[Series, tuple[Watched | None, Settings]] = {}
         self._managers: dict[Series, tuple[object, ContinuousLearningManager]] = {}
         self._connections = Connections(settings.binance_url)
@@ -202,15 +210,24 @@ class Parts:
             SQLExperiments(self.registry.database),
             lambda series: self.manager(series).keeper,
             self.models_of,
-            self.feature_engineer.get_feature_names,
-            lambda series: self.data_client(series).server_time(),
+            lambda: Sight.of(self.feature_engineer),
+            lambda series: self.exchange_time(),
             time.monotonic,
         )
 
     @cached_property
+    def exchange_time(self) -> Callable[[], datetime]:
+        """The exchange's time; for whoever waits in front of a screen it, or an error, comes soon."""
+        ask = self.data_client(self.series[0]).server_time
+        patience = _PATIENCE_SECONDS if self._interactive else _PATIENCE_OF_WORKERS
+        return Impatient(ask, patience, self.settings.binance_url)
+
+    @cached_property
     def feature_engineer(self) -> QuantumFeatureEngineer:
         past = longest(self.trainer.past(model) for model in self.models)
-        return QuantumFeatureEngineer(use_advanced=self.settings.features == "advanced", past=past)
+        return QuantumFeatureEngineer(
+            use_advanced=self.settings.features == "advanced", past=past, max_jump=self.settings.max_jump
+        )
 
     @cached_property
     def trainer(self) -> QuantumModelTrainer:
@@ -253,9 +270,10 @@ class Parts:
             data_dir=self.settings.data_dir,
             pace=self._pace,
             connections=self._connections,
+            max_jump=self.settings.max_jump,
         )
 
-    def weight_used(self) -> dict[str, float]:
+    def weight_used(self) -> dict[str, float | str | None]:
         """Request weight of the last minute; see `Pace.standing`."""
         return self._pace.standing(self.settings.binance_url)
 

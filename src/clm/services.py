@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -45,6 +45,8 @@ class Services(Parts):
         super().__init__(settings, **more)
         self._desks: dict[Series, tuple[Settings, ServingDesk]] = {}
         self._shelf = Shelf()
+        #: Called when a champion turns out unable to serve: where a service runs, its live shadow decides.
+        self.on_unfit: Callable[[], object] = lambda: None
         self._known: tuple[int, float, Mapping[tuple[str, str], Hashable]] | None = None
 
     @cached_property
@@ -72,7 +74,7 @@ class Services(Parts):
         every = [s for s in self.series if (s.symbol, s.interval) in reigning]
         store = candle_store(settings.data_dir)
         try:
-            now = self.data_client(self.series[0]).server_time()
+            now = self.exchange_time()
         except TransientError:
             now = datetime.now(UTC)
         for series in every:
@@ -134,7 +136,8 @@ class Services(Parts):
                     self.data_client(series), self.registry.for_series(series), self.feature_engineer,
                     settings.models,
                     ensemble=self.ensemble_keeper(series), guard_hours=policy_of(settings).guard_hours,
-                    alarm=self.alarm, others=self.experiments.open_versions, shelf=self._shelf,
+                    on_unfit=lambda: self.on_unfit(), others=self.experiments.open_versions,
+                    shelf=self._shelf,
                 )  # fmt: skip
                 known = settings, desk
             desks[series] = known
@@ -169,7 +172,7 @@ class Services(Parts):
     @cached_property
     def explainer(self) -> Explainer:
         """What forecasts are made of, also those of versions that know features no longer configured."""
-        engineers = (self.feature_engineer, QuantumFeatureEngineer(use_advanced=True))
+        engineers = (self.feature_engineer, QuantumFeatureEngineer(max_jump=self.settings.max_jump))
         return Explainer(self.registry, self.data_client, engineers, _families())
 
     @cached_property

@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     )
 
     features: Literal["advanced", "basic"] = Field("advanced", description="feature catalogue to compute")
+    max_jump: float = Field(
+        5, gt=1, le=1e9, description="a price that goes on so many times higher or lower is taken for a gap"
+    )
     training_preset: Literal["regularised", "fast", "accurate"] = Field(
         "regularised", description="parameter set of the tree models"
     )
@@ -149,6 +152,9 @@ class Settings(BaseSettings):
     )
     data_dir: Path | str = Field(
         Path("data"), description="the candle store: a folder, or a URL such as s3://bucket/prefix"
+    )
+    state_dir: Path | None = Field(
+        None, description="folder for what all processes of this machine share; empty: the user's own"
     )
     replay_dir: Path = Field(
         Path("replay"), description="folder of replays: `clm replay` writes there, the dashboard shows them"
@@ -201,6 +207,11 @@ class Settings(BaseSettings):
     @classmethod
     def _places(cls, value: object, info: ValidationInfo) -> object:
         return place(str(info.field_name), value) if isinstance(value, str) else value
+
+    @field_validator("state_dir", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator(
         "symbols", "models", "pooled_models", "allowed_hosts", "cors_origins", "trusted_proxies",
@@ -293,7 +304,8 @@ class Settings(BaseSettings):
         except ValueError:
             # What it says of the address may hold a password.
             raise ValueError(allowed) from None
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        more = parts.path.strip("/") or parts.query or parts.fragment
+        if parts.scheme not in ("http", "https") or not parts.netloc or more:
             raise ValueError(allowed)
         return value.rstrip("/")
 
@@ -374,6 +386,8 @@ class Settings(BaseSettings):
                 default = ",".join(default)
             elif isinstance(default, bool | dict):
                 default = json.dumps(default)
+            elif default is None:
+                default = ""
             lines += [f"# {field.description}", f"#{PREFIX}{name.upper()}={default}", ""]
         return "\n".join(lines)
 

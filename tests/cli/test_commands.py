@@ -97,7 +97,7 @@ class TestAFreshFolder:
     def test_the_database_is_upgraded_on_demand(self, shell: Shell) -> None:
         done = shell("db", "upgrade")
 
-        assert (done.returncode, done.stdout.strip()) == (0, "sqlite:///clm.db is at revision 0010")
+        assert (done.returncode, done.stdout.strip()) == (0, "sqlite:///clm.db is at revision 0011")
 
 
 class TestAfterARun:

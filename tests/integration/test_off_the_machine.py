@@ -83,7 +83,7 @@ def test_one_replica_retrains_in_a_pool_of_processes_and_the_other_answers_with_
             ready = client.get("/health/ready").json()
         assert answer.json()["artifact_sha256"] == champion.artifact_sha256, answer.text
         assert ready["status"] == "ready", ready
-        assert two.newest_stored(two.series[0]) == newest_close(two.now(two.series[0]), HOUR)
+        assert two.newest_stored(two.series[0]) == newest_close(two.now(), HOUR)
 
         two.live_watch.tick()
         assert eventually(lambda: _newest_tick(two), "the end of a tick", pause=0.1) == RunState.COMPLETED

@@ -13,7 +13,7 @@ from tests.support.service import running_service
 def test_a_run_decides_on_the_hours_a_service_forecast_before_it_went_down(tmp_path: Path) -> None:
     """The live shadow stored an hour and died before it could score it; a run comes before it is back."""
     with running_service(tmp_path, models=("lightgbm",)) as (application, exchange):
-        series, shadow = application.series[0], application.live_shadow()
+        shadow = application.live_shadow()
         registry = application.registry
         application.run(RunRequest(force=True))
         exchange.clock.advance(timedelta(hours=30))
@@ -25,7 +25,7 @@ def test_a_run_decides_on_the_hours_a_service_forecast_before_it_went_down(tmp_p
 
         again = recompute(registry, decision)
 
-        assert decision.inputs["own_until"] == (application.now(series) - timedelta(hours=2)).strftime(
+        assert decision.inputs["own_until"] == (application.now() - timedelta(hours=2)).strftime(
             "%Y-%m-%dT%H:00:00Z"
         )
         assert again.differences == ()

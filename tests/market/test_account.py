@@ -15,10 +15,16 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clm.core.errors import RateLimited
 from clm.exchange.clock import ExchangeClock
+from clm.exchange.faults import FaultPlan
 from clm.exchange.server import ExchangeServer
 from clm.market.account import Account
-from tests.support.exchange import NOW, walk_market
+from clm.market.binance import BinanceDataClient
+from clm.market.pace import Pace
+from clm.market.ping import ping
+from tests.support.answering import answering
+from tests.support.exchange import NOW, serving, walk_market
 from tests.support.waiting import LIMIT
 
 #: A minute of theirs takes three seconds.
@@ -177,3 +183,71 @@ def test_a_lock_that_is_never_given_back_is_not_waited_for_without_end(tmp_path:
 
     # It is given back only afterwards: without an end of its own the wait would not have ended.
     assert timedelta(seconds=time.monotonic() - began) < timedelta(seconds=LIMIT)
+
+
+class TestAClosure:
+    """What the exchange asks of an address holds for everybody who asks from it, and for all they ask."""
+
+    def test_is_kept_by_every_process_and_every_budget_until_its_end(self, tmp_path: Path) -> None:
+        one, other = (Account(tmp_path / "weight.json") for _ in range(2))
+        one.shut("exchange", 600, "banned for 600 s", 1000.0)
+
+        assert other.book("exchange", 1, 5800, 1001.0) == pytest.approx(599)
+        assert other.closure("exchange", 1100.0) == (pytest.approx(500), "banned for 600 s")
+        assert other.standing("exchange", 1100.0) == (0, pytest.approx(500))
+        assert other.book("another", 1, 50, 1001.0) == 0
+        assert other.book("exchange", 1, 5800, 1600.0) == 0
+        assert other.closure("exchange", 1600.0) == (0, "")
+
+    def test_of_two_the_longer_stands_and_none_is_longer_than_three_days(self, tmp_path: Path) -> None:
+        account = Account(tmp_path / "weight.json")
+        account.shut("exchange", 600, "long", 1000.0)
+        account.shut("exchange", 5, "short", 1001.0)
+        assert account.closure("exchange", 1002.0) == (pytest.approx(598), "long")
+
+        account.shut("exchange", 1e12, "for ever", 1003.0)
+
+        assert account.closure("exchange", 1003.0) == (3 * 86_400, "for ever")
+
+    def test_is_void_where_the_clock_was_set_back_behind_it(self, tmp_path: Path) -> None:
+        account = Account(tmp_path / "weight.json")
+        account.shut("exchange", 3 * 86_400, "banned", 5000.0)
+
+        assert account.book("exchange", 1, 50, 4000.0) == 0
+        assert account.book("exchange", 1, 50, 5001.0) > 0
+
+    @pytest.mark.parametrize("nonsense", [[], [1], "shut", None, [1, 2, 3, 4]])
+    def test_that_is_none_stops_nobody(self, tmp_path: Path, nonsense: object) -> None:
+        (tmp_path / "weight.json").write_text(json.dumps({"exchange": {"shut": nonsense}}))
+
+        assert Account(tmp_path / "weight.json").book("exchange", 1, 50, 1000.0) == 0
+
+    @pytest.mark.parametrize("fault", ["418", "429"])
+    def test_that_one_call_was_told_of_keeps_all_others_from_asking(self, tmp_path: Path, fault: str) -> None:
+        def pace() -> Pace:
+            return Pace(account=Account(tmp_path / "weight.json"), longest_wait=1, first_wait=0.001)
+
+        with serving(walk_market(100)[0]) as server:
+            server.set_faults(FaultPlan.parse(fault, retry_after=600))
+            with pytest.raises(RateLimited):
+                BinanceDataClient(base_url=server.url, data_dir=tmp_path, pace=pace()).load_recent_data(1)
+            asked = len(server.requests)
+            server.set_faults("")
+
+            for ask in (
+                lambda: ping(server.url, 1, pace()),
+                lambda: BinanceDataClient(base_url=server.url, data_dir=tmp_path, pace=pace()).server_time(),
+            ):
+                with pytest.raises(RateLimited, match=r"nobody here asks before .* UTC") as told:
+                    ask()
+                assert 500 < (told.value.retry_after or 0) <= 600
+            assert len(server.requests) == asked
+
+    def test_told_to_a_ping_is_one_too(self, tmp_path: Path) -> None:
+        pace = Pace(account=Account(tmp_path / "weight.json"))
+        with answering(418, "", {"Retry-After": "60"}) as (url, asked):
+            for _ in range(3):
+                with pytest.raises(RateLimited):
+                    ping(url, 1, pace)
+
+        assert len(asked) == 1

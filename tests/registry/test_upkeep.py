@@ -14,6 +14,7 @@ from clm.core.alert import Alert
 from clm.core.domain import Decision, ModelArtifact, Outcome, VersionStatus
 from clm.core.errors import ArtifactCorrupt, ArtifactMissing, StorageFailed
 from clm.core.reign import reign_of
+from clm.core.sight import Sight
 from clm.registry.experiments import SQLExperiments
 from clm.registry.mend import mend
 from clm.registry.sql import SQLModelRegistry
@@ -21,7 +22,7 @@ from tests.support.bets import RIDGE
 from tests.support.experiments import experiment
 from tests.support.versions import BTC, ETH, T0, candidate, small_model
 
-FEATURES = small_model().feature_names
+SIGHT = Sight(small_model().feature_names)
 NOW = T0 + timedelta(days=400)
 
 
@@ -82,7 +83,7 @@ class TestQuarantine:
 
         with pytest.raises(StorageFailed, match="is its disk mounted"):
             registry.load_model(saved)
-        assert mend(registry, FEATURES, T0, lambda alert: None) == []
+        assert mend(registry, SIGHT, T0, lambda alert: None) == []
 
         assert registry.get_version(RIDGE, saved.version).quarantined_at is None
 
@@ -96,7 +97,7 @@ class TestQuarantine:
                 replica.load_model(champion)
             with pytest.raises(StorageFailed, match="do all services share it"):
                 replica.save_model(candidate(1))
-            assert reign_of(registry, RIDGE, FEATURES, NOW, lambda alert: None) is not None
+            assert reign_of(registry, RIDGE, SIGHT, NOW, lambda alert: None) is not None
 
         assert [a.version for a in registry.get_model_history(RIDGE)] == [champion.version]
         assert not (tmp_path / "own").exists()
@@ -113,7 +114,7 @@ class TestQuarantine:
             assert not elsewhere.folder.adopt()
             shutil.copy(_file(tmp_path, saved[1]), moved)
 
-            done = mend(elsewhere, FEATURES, T0, lambda alert: None)
+            done = mend(elsewhere, SIGHT, T0, lambda alert: None)
 
             assert done == ["the model folder was adopted: all files are there"]
             elsewhere.load_model(saved[0])
@@ -222,7 +223,7 @@ class TestMending:
         alerts: list[Alert] = []
         assert len(_errors(registry)) == 1
 
-        done = mend(registry, FEATURES, NOW, alerts.append)
+        done = mend(registry, SIGHT, NOW, alerts.append)
 
         active = registry.get_active(RIDGE)
         assert active is not None
@@ -230,7 +231,7 @@ class TestMending:
         assert any("set aside" in sentence for sentence in done)
         assert [(a.kind, a.subject) for a in alerts] == [("champion_unfit", lost.version)]
         assert _errors(registry) == []
-        assert mend(registry, FEATURES, NOW, alerts.append) == []
+        assert mend(registry, SIGHT, NOW, alerts.append) == []
 
     def test_with_nothing_to_fall_back_on_the_champion_is_retired(
         self, registry: SQLModelRegistry, tmp_path: Path
@@ -239,7 +240,7 @@ class TestMending:
         _file(tmp_path, only).unlink()
         alerts: list[Alert] = []
 
-        mend(registry, FEATURES, NOW, alerts.append)
+        mend(registry, SIGHT, NOW, alerts.append)
 
         assert registry.get_active(RIDGE) is None
         assert [a.kind for a in alerts] == ["champion_unfit"]
@@ -255,7 +256,7 @@ class TestMending:
         for lost in (good, last):
             _file(tmp_path, lost).write_bytes(b"scribbled over")
 
-        mend(registry, FEATURES, NOW, lambda alert: None)
+        mend(registry, SIGHT, NOW, lambda alert: None)
 
         assert registry.get_active(RIDGE) is None
         assert registry.get_decisions(RIDGE)[0].label == "retire"
@@ -272,7 +273,7 @@ class TestMending:
         yesterday = time.time() - 86_400
         os.utime(old, (yesterday, yesterday))
 
-        done = mend(registry, FEATURES, T0, lambda alert: None)
+        done = mend(registry, SIGHT, T0, lambda alert: None)
 
         assert done == [f"file without a version set aside: {old.name}"]
         assert registry.upkeep.orphans() == [fresh.name]
@@ -283,7 +284,7 @@ class TestMending:
     ) -> None:
         left = registry.save_model(candidate())
 
-        mend(registry, FEATURES, now, lambda alert: None)
+        mend(registry, SIGHT, now, lambda alert: None)
 
         status = registry.get_version(RIDGE, left.version).status
         assert status is (VersionStatus.RETIRED if retired else VersionStatus.CANDIDATE)

@@ -14,6 +14,7 @@ from clm.exchange.faults import FaultPlan
 from clm.exchange.market import Market, Tape, merge
 from clm.exchange.server import ExchangeServer
 from clm.exchange.simulate import simulate_market
+from clm.market.account import Account
 from clm.market.pace import Pace
 from tests.support.candles import random_walk
 from tests.support.waiting import LIMIT
@@ -83,6 +84,8 @@ def slow_down(server: ExchangeServer, seconds: float) -> None:
 def let_go(server: ExchangeServer) -> None:
     """Answers come at once again, those that were held back too."""
     server.set_faults("")
+    # What it has asked this machine for it takes back, too.
+    Account().reopen(server.url.removeprefix("http://"))
     server.exchange.latency = 0
     # What is held back, is so until a server stops; it does not.
     server.exchange.stopping = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from clm.core.domain import SCALE, TARGET, Decision, ModelArtifact, Series, Vers
 from clm.core.evidence_policy import EvidencePolicy
 from clm.core.experimenting import Experiments
 from clm.core.protocols import ModelRegistry, TrainedModel
+from clm.core.sight import Sight
 from clm.core.timeline import TimelineRule
 from clm.registry.experiments import SQLExperiments
 from clm.registry.sql import SQLModelRegistry
@@ -57,6 +59,10 @@ class Hinted:
 
     def get_feature_names(self) -> list[str]:
         return ["hint", SCALE]
+
+    def why_not(self, names: Collection[str]) -> str | None:
+        """There are no others."""
+        return None
 
 
 def model_of(skill: float) -> TrainedModel:
@@ -112,7 +118,7 @@ class Stage:
     def replica(self) -> Experiments:
         """Another process's experiments on the same database."""
         return Experiments(
-            self.store, self.keeper, lambda s: (RIDGE,), self.features.get_feature_names,
+            self.store, self.keeper, lambda s: (RIDGE,), lambda: Sight.of(self.features),
             lambda s: self.clients[s].now, lambda: self.seconds,
         )  # fmt: skip
 

@@ -90,6 +90,8 @@ def create_app(application: Application, window: Callable[[FastAPI], None] | Non
         with ExitStack() as stack:
             stack.enter_context(application)
             settings, first = application.settings, application.watchlist.configured[0]
+            if settings.live_shadow:
+                application.on_unfit = application.live_watch.tick
             # Also where nothing is scheduled: what a stopped service left undone is taken up at its looks.
             app.state.clm_schedule = Schedule(
                 application.data_client(first).server_time,

@@ -23,6 +23,11 @@ def application_of(app: Any) -> Application:
     return found if found is not None else default_application()
 
 
+def exchange_answers(request: Request) -> None:
+    """For what cannot be answered without the exchange. Raises what asking it raises, soon."""
+    application_of(request.app).exchange_time()
+
+
 def application(request: Request) -> Application:
     """The application that answers this request."""
     return application_of(request.app)

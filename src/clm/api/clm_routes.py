@@ -26,7 +26,7 @@ from clm.api import (
     version_schemas,
     versions,
 )  # fmt: skip
-from clm.api.application import application, default_application
+from clm.api.application import application, default_application, exchange_answers
 from clm.api.parameters import Interval, Limit, ModelFilter, ModelTypeName, RunId, Symbol, Version
 from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem, needs
 from clm.bootstrap import Application
@@ -112,6 +112,7 @@ def models(app: App, symbol: Symbol = None, interval: Interval = None) -> dict[s
 
 @_routes.get(
     "/triggers",
+    dependencies=[Depends(exchange_answers)],
     responses={200: {"content": {"application/json": {"example": schemas.TRIGGERS}}}, 502: BAD_EXCHANGE},
 )
 def triggers(app: App, symbol: Symbol = None, interval: Interval = None) -> dict[str, str | None]:

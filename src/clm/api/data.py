@@ -55,6 +55,9 @@ class WeightView(BaseModel):
     budget: int = Field(description="what this service allows itself", examples=[5800])
     limit: int = Field(description="what the exchange allows an address", examples=[6000])
     waits: float = Field(description="seconds to hold still, where the exchange counts more", examples=[0.0])
+    why: str | None = Field(
+        description="what the exchange asked of this address, if anything", examples=[None]
+    )
 
 
 class DataView(BaseModel):

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, Field
 
 from clm.api import schemas
-from clm.api.application import application
+from clm.api.application import application, exchange_answers
 from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem
 from clm.bootstrap import Application
 from clm.core import plugins
@@ -73,6 +73,7 @@ class DriftOverTimeView(BaseModel):
 
 @router.get(
     "/drift/{model_type}",
+    dependencies=[Depends(exchange_answers)],
     response_model=DriftOverTimeView,
     responses={404: documented_problem("nothing was trained yet", schemas.NOT_FOUND), 502: BAD_EXCHANGE},
 )

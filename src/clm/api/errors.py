@@ -29,6 +29,7 @@ STATUS: tuple[tuple[type[errors.ClmError], HTTPStatus], ...] = (
     # A version whose file was put away or is damaged: nothing is wrong with the service.
     (errors.ArtifactMissing, HTTPStatus.CONFLICT),
     (errors.ArtifactCorrupt, HTTPStatus.CONFLICT),
+    (errors.UnreadableHere, HTTPStatus.CONFLICT),
     (errors.InvalidCandles, HTTPStatus.BAD_GATEWAY),
     (errors.ExchangeRejected, HTTPStatus.BAD_GATEWAY),
     (errors.TransientError, HTTPStatus.SERVICE_UNAVAILABLE),

@@ -189,4 +189,4 @@ def _shown(app: Application, found: Experiment) -> dict[str, Any]:
 
 
 def _now(app: Application, found: Experiment) -> datetime:
-    return app.now(found.series)
+    return app.now()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query
 
 from clm.api import schemas
-from clm.api.application import application
+from clm.api.application import application, exchange_answers
 from clm.api.explain_schemas import ExplanationView
 from clm.api.parameters import VersionAsked
 from clm.api.route import BAD_EXCHANGE, ProblemRoute, documented_problem
@@ -27,6 +27,7 @@ _CANNOT = {
 
 @router.get(
     "/explain/{model_type}",
+    dependencies=[Depends(exchange_answers)],
     response_model=ExplanationView,
     responses={
         404: documented_problem("no champion, or no such version", schemas.NOT_FOUND),

@@ -70,8 +70,10 @@ class ForecastView(BaseModel):
     model_age_days: float | None = Field(examples=[3.2])
     data_age_seconds: float | None = Field(examples=[412.0])
     champion_state: str = Field(
-        description="healthy, guarded, worse_than_zero, experiment or none", examples=["healthy"]
+        description="healthy, guarded, unproven, worse_than_zero, unreadable, experiment or none",
+        examples=["healthy"],
     )
+    problem: str | None = Field(description="in words, why the champion gives none", examples=[None])
     champion_since: str | None = Field(examples=["2024-12-28T02:00:00Z"])
     out_of_distribution: float | None = Field(
         description="share of features outside training's range", examples=[0.007]

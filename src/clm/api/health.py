@@ -126,7 +126,9 @@ class Readiness:
             for series, close in closes.items()
         ):
             oldest = min(close for close in closes.values() if close is not None)
-            return Check(True, f"the newest stored candles close at {oldest:%Y-%m-%d %H:%M} UTC")
+            said = f"the newest stored candles close at {oldest:%Y-%m-%d %H:%M} UTC"
+            why = application.weight_used()["why"]
+            return Check(True, f"{said}; {why}" if why else said)
         if self._exchange is None or time.monotonic() - self._exchange[0] > _EXCHANGE_KEPT:
             self._exchange = (time.monotonic(), self._ping())
         return self._exchange[1]

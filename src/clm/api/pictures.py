@@ -150,7 +150,7 @@ def skill(
     """
     every = app.series
     chosen = every[offset : offset + limit]
-    today = (app.now(every[0]) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = (app.now() + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     ends = [today - timedelta(days=days - n) for n in range(days + 1)]
     rows = live_skill(app.registry.database, chosen, ends)
     champions = []
@@ -193,7 +193,7 @@ def pulse(app: App) -> dict[str, Any]:
 def clock(app: App) -> dict[str, Any]:
     """What time it is: at the exchange, by which candles and models are told, and here."""
     try:
-        there = iso(app.data_client(app.series[0]).server_time())
+        there = iso(app.exchange_time())
     except TransientError:
         there = None
     return {"exchange": there, "service": iso(datetime.now(UTC))}

@@ -64,7 +64,7 @@ def list_them(
     """Experiments of all series, newest first."""
     with open_application() as application:
         found = application.experiments.store.recent(limit, model_type=model)
-        views = [application.experiments.show(e, application.now(e.series)) for e in found]
+        views = [application.experiments.show(e, application.now()) for e in found]
     if as_json:
         return print_json(views)
     rows = [
@@ -104,14 +104,13 @@ def stop(experiment_id: Id, as_json: Json = False) -> None:
     """End an experiment by hand."""
     with open_application() as application:
         with on_record(application, "clm experiment stop", experiment_id=experiment_id) as came_to:
-            found = application.experiments.store.get(experiment_id)
-            ended = application.experiments.stop(experiment_id, who(), application.now(found.series))
+            ended = application.experiments.stop(experiment_id, who(), application.now())
             came_to(f"experiment_id={experiment_id}")
         _print(application, ended, as_json)
 
 
 def _print(application: Application, found: Experiment, as_json: bool, again: Any = None) -> None:
-    view = application.experiments.show(found, application.now(found.series))
+    view = application.experiments.show(found, application.now())
     if again is not None:
         view["recomputed"] = {"same": again.same, "differences": again.differences, "bets": again.bets}
     if as_json:

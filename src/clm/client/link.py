@@ -64,11 +64,27 @@ class Link:
         )
         #: Without a user's name and password, fit to be shown.
         self.url = str(base.copy_with(username=None, password=None)).rstrip("/")
-        self._http = httpx.Client(
-            base_url=base, headers={} if key is None else {"X-API-Key": key}, transport=transport,
-            timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT)),
-            limits=httpx.Limits(keepalive_expiry=_KEPT),
-        )  # fmt: skip
+        try:
+            self._http = httpx.Client(
+                base_url=base, headers={} if key is None else {"X-API-Key": key}, transport=transport,
+                timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT)),
+                limits=httpx.Limits(keepalive_expiry=_KEPT),
+            )  # fmt: skip
+        except ImportError as exc:
+            raise Unreachable(
+                f"{self.url} cannot be asked: this environment names a SOCKS proxy (ALL_PROXY, HTTPS_PROXY "
+                "or HTTP_PROXY), which needs a package that is not installed: pip install 'httpx[socks]'"
+            ) from exc
+        except (ValueError, httpx.InvalidURL) as exc:
+            raise Unreachable(
+                f"{self.url} cannot be asked: a proxy of this environment (ALL_PROXY, HTTPS_PROXY or "
+                f"HTTP_PROXY) is no address of one: {exc}"
+            ) from exc
+        except OSError as exc:
+            raise Unreachable(
+                f"{self.url} cannot be asked: the certificates that SSL_CERT_FILE or SSL_CERT_DIR names "
+                f"cannot be read: {exc}"
+            ) from exc
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -51,6 +51,7 @@ class Forecast:
     model_age_days: float | None = None
     data_age_seconds: float | None = None
     champion_state: str = "none"
+    problem: str | None = None
     champion_since: datetime | None = None
     out_of_distribution: float | None = None
     out_of_distribution_limit: float | None = None

@@ -11,10 +11,12 @@ import pandas as pd
 
 from clm.core import plugins, scoring
 from clm.core.alert import Alarm
+from clm.core.answers import KnownAnswer, keep_answer
 from clm.core.book import Forecast, Source
 from clm.core.bookkeeper import Bookkeeper
 from clm.core.certificate import Certificate, Truncation, certify, shuffled_labels
 from clm.core.domain import (
+    TARGET,
     Comparison,
     Decision,
     EvaluationResult,
@@ -22,18 +24,18 @@ from clm.core.domain import (
     Series,
     ShadowTestResult,
     candles_fingerprint,
-    feature_columns,
     is_past,
     utc,
     version_name,
 )
-from clm.core.errors import InsufficientData, TrainingFailed
+from clm.core.errors import InsufficientData, TrainingFailed, UnreadableHere
 from clm.core.origin import Origin, Pooled, used_candles
 from clm.core.policy import Case, PromotionPolicy
 from clm.core.profile import Profile
 from clm.core.protocols import EagerTrainer, ModelEvaluator, ShadowTester, TrainedModel, Training
 from clm.core.recipe import Recipe
 from clm.core.reign import Reign, reign_of
+from clm.core.sight import Sight
 from clm.core.timeline import MIN_COMPARED, Timeline, TimelineRule
 from clm.core.verdict import carry_out, with_inputs
 
@@ -47,7 +49,7 @@ class Material:
     """What all models of one cycle share: computed once. now: the exchange's moment the cycle began.
 
     variance: σ̂² known at each candle's close. truncation: what cutting off the future did to the features,
-    computed when first asked for.
+    computed when first asked for. sight: which features this process computes.
     """
 
     series: Series
@@ -57,6 +59,7 @@ class Material:
     features: pd.DataFrame
     variance: pd.Series
     truncation: Callable[[], Truncation]
+    sight: Sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +116,19 @@ class ModelAttempt:
         Raises what its parts raise; whatever is raised, the champion stays, unless its successor was
         promoted in full.
         """
-        registry = self.keeper.registry
-        names = feature_columns(material.features.columns)
-        found = reign_of(registry, model_type, names, material.now, self.alarm, self.policy.guard_hours)
-        reign, champion = found if found is not None else (None, None)
+        registry, unreadable = self.keeper.registry, None
+        reign: Reign | None = None
+        champion: TrainedModel | None = None
+        try:
+            found = reign_of(
+                registry, model_type, material.sight, material.now, self.alarm, self.policy.guard_hours
+            )
+            reign, champion = found if found is not None else (None, None)
+            if reign is not None and champion is not None:
+                keep_answer(registry, reign.champion, champion, material.features)
+        except UnreadableHere as error:
+            # Whoever cannot read the champion trains all the same: otherwise nobody might ever again.
+            unreadable = str(error)
 
         judged = self._judge(model_type, material, reign, champion, say)
         saved, refitted = self._refit_and_save(model_type, material, judged, reign, say)
@@ -129,7 +141,7 @@ class ModelAttempt:
         )
         say("decision", f"deciding about {model_type} {saved.version}")
         self._record((saved, candidate), (reign, champion), judged, material)
-        decision = self._decide(saved, reign, judged, shadow, material.now)
+        decision = self._decide(saved, reign, judged, shadow, material.now, unreadable)
         evaluations = (judged.evaluation,) if judged.beside is None else (judged.evaluation, judged.beside)
         return Attempted(evaluations, shadow, decision, saved, _costs(judged.recipe, refitted))
 
@@ -149,6 +161,11 @@ class ModelAttempt:
                 f"{material.series}: {len(holdout)} candles with features between "
                 f"{timeline.holdout.start:%Y-%m-%d} and {timeline.holdout.end:%Y-%m-%d}; at least "
                 f"{MIN_COMPARED} are needed to evaluate on (training_lookback_days, holdout_days)"
+            )
+        if not fit[TARGET].any():
+            raise TrainingFailed(
+                f"{material.series}: the price does not move in the {len(fit):,} candles to train on: "
+                "there is nothing to forecast"
             )
         say("evaluation fit", f"training {model_type} on {len(fit):,} candles")
         # First what can be done while trainings that were begun early go on.
@@ -226,6 +243,7 @@ class ModelAttempt:
                 certificate=self._certificate(material, judged, refit).to_json(),
                 profile=Profile.of(refit[[n for n in model.feature_names if not is_past(n)]]).to_json(),
                 origin=origin.to_json(),
+                known_answer=KnownAnswer.of(model, refit).to_json(),
                 model=model,
             )
         )
@@ -279,9 +297,14 @@ class ModelAttempt:
         judged: Judged,
         shadow: ShadowTestResult,
         now: datetime,
+        unreadable: str | None,
     ) -> Decision:
         """The policy's word, carried out and on record."""
         standing, duel = None, None
+        replaced = reign.champion.version if reign else None
+        if unreadable is not None:
+            active = self.keeper.registry.get_active(candidate.model_type)
+            replaced = active.version if active else None
         if reign is not None:
             duel = self.keeper.challenge(reign, candidate)
             self.keeper.feed(duel)
@@ -289,13 +312,14 @@ class ModelAttempt:
         case = Case(
             model_type=candidate.model_type,
             candidate_version=candidate.version,
-            champion_version=reign.champion.version if reign else None,
+            champion_version=replaced,
             as_of=now,
             metrics=candidate.metrics,
             certificate=candidate.certificate,
             comparison=judged.comparison,
             shadow=shadow,
             standing=standing,
+            unreadable=unreadable if replaced else None,
         )
         decision = with_inputs(self.policy.decide(case), case, duel, self.policy, self.rule)
         carry_out(self.keeper.registry, self.policy, decision, candidate)

@@ -104,7 +104,9 @@ def certify(
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """rows: how many were computed again. deviation: the largest relative change; feature: where."""
+    """rows: how many were computed again. deviation: the largest change of a feature, of its own size there
+    or of its spread over all rows, whichever is larger; feature: where.
+    """
 
     rows: int
     deviation: float | None
@@ -116,6 +118,8 @@ def check_truncation(engineer: FeatureEngineer, candles: pd.DataFrame, features:
     names = feature_columns(features.columns)
     opens = pd.DatetimeIndex(candles.index)
     checked, worst, where = 0, 0.0, None
+    # What is zero but for rounding changes by all of itself: a leak changes a feature by some of its spread.
+    spread = np.array([np.nanstd(features[name].to_numpy(dtype=np.float64)) for name in names])
     for at in np.unique(np.linspace(0, len(features) - 2, TRUNCATED_ROWS).astype(int)):
         time = features.index[at]
         end = int(opens.get_indexer(pd.DatetimeIndex([time]))[0]) + 1
@@ -124,7 +128,7 @@ def check_truncation(engineer: FeatureEngineer, candles: pd.DataFrame, features:
         if time not in again.index:
             continue
         now, then = (_row(frame, time, names) for frame in (features, again))
-        change = np.abs(now - then) / np.maximum(np.abs(now), 1e-12)
+        change = np.abs(now - then) / np.maximum(np.maximum(np.abs(now), spread), 1e-12)
         # What is undefined must be so both times.
         change = np.where(np.isnan(now) & np.isnan(then), 0.0, np.nan_to_num(change, nan=np.inf))
         checked += 1

@@ -151,7 +151,8 @@ class ModelArtifact:
     used became known. training_samples: rows. metrics: on the holdout, see `EvaluationResult.metrics`.
     replaced_version: the champion it took over from. certificate, profile, origin: see the modules of
     `clm.core` that are called so; None: none. quarantined_at, quarantine_reason: its file was found missing
-    or altered. pruned_at: its file was put away by retention; the row and its evidence stay.
+    or altered. pruned_at: its file was put away by retention; the row and its evidence stay. known_answer:
+    see `clm.core.answers`; None: of a version from before there were any.
     """
 
     series: Series
@@ -182,6 +183,7 @@ class ModelArtifact:
     pruned_at: datetime | None = None
     profile: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     origin: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    known_answer: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     model: TrainedModel | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -13,6 +13,7 @@ from clm.core.domain import ModelArtifact
 from clm.core.errors import InsufficientData
 from clm.core.protocols import DataClient, FeatureEngineer, ModelRegistry
 from clm.core.reign import load_fit
+from clm.core.sight import Sight
 from clm.core.variance import variance_after
 
 
@@ -61,7 +62,7 @@ class DriftWatch:
         own = champion.train_end + self._purge
         stored = self._registry.book.forecasts(champion.model_type, champion.version)
         holdout = [f for f in stored if f.source is Source.HOLDOUT and f.open_time < own]
-        model, _ = load_fit(self._registry, champion, self._features.get_feature_names())
+        model, _ = load_fit(self._registry, champion, Sight.of(self._features))
         rows = scoring.with_known_outcome(features.loc[features.index >= pd.Timestamp(own)])
         if model is None or rows.empty or not holdout:
             return None

@@ -9,7 +9,7 @@
     │   ├── UnknownModelType · UnknownSymbol · UnknownInterval · InvalidSetting
     ├── BadData                 the data are wrong, not the request
     │   ├── InvalidCandles · InsufficientData · SchemaMismatch
-    │   └── ArtifactMissing · ArtifactCorrupt
+    │   └── ArtifactMissing · ArtifactCorrupt · UnreadableHere
     ├── Conflict                the state of the world forbids it
     │   ├── ChampionChanged · EvidenceMoved · RunInProgress · VersionExists · DatabaseTooNew
     │   ├── DatabaseTooOld · NotEmpty
@@ -145,6 +145,13 @@ class ArtifactMissing(BadData):
 
 class ArtifactCorrupt(BadData):
     """The file of a registered version is not the one that was registered, or cannot be read."""
+
+
+class UnreadableHere(BadData):
+    """A sound version that this process cannot use: it lacks something, or reads the file otherwise.
+
+    Nothing is wrong with the version: another process may well use it.
+    """
 
 
 class Conflict(ClmError):

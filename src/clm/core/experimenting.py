@@ -16,6 +16,7 @@ from clm.core.experiments import Arm, Assigned, Experiment, State, planned
 from clm.core.protocols import Clock
 from clm.core.recheck import Rechecked, recheck
 from clm.core.reign import load_fit
+from clm.core.sight import Sight
 from clm.core.stores import ExperimentStore
 from clm.core.verdicts import candles_to_go, figures, outlook
 from clm.core.wire import jsonable
@@ -24,7 +25,7 @@ from clm.core.wire import jsonable
 class Experiments:
     """Of all series. keeper: the evidence of one series. models: those the live shadow watches.
 
-    features: names of the features computed now. now: the exchange's time; may raise. clock: for durations.
+    sight: what features are computed now. now: the exchange's time; may raise. clock: for durations.
     """
 
     def __init__(
@@ -32,12 +33,12 @@ class Experiments:
         store: ExperimentStore,
         keeper: Callable[[Series], Bookkeeper],
         models: Callable[[Series], Sequence[str]],
-        features: Callable[[], Sequence[str]],
+        sight: Callable[[], Sight],
         now: Callable[[Series], datetime],
         clock: Clock,
     ) -> None:
         self.store = store
-        self._keeper, self._models, self._features, self._now = keeper, models, features, now
+        self._keeper, self._models, self._sight, self._now = keeper, models, sight, now
         self._arms = Arms(store, now, clock)
 
     def arm_of(
@@ -139,7 +140,7 @@ class Experiments:
         """Whoever answers callers must be able to, and be certified, unless it answers them anyway."""
         registry = self._keeper(experiment.series).registry
         artifact = registry.get_version(experiment.model_type, experiment.version_of(arm))
-        model, unfit = load_fit(registry, artifact, self._features())
+        model, unfit = load_fit(registry, artifact, self._sight())
         said = f"{arm}, {artifact.model_type} {artifact.version} of {artifact.series},"
         if model is None:
             raise VersionUnfit(f"{said} cannot forecast: {unfit.reason if unfit else ''}")

@@ -14,6 +14,7 @@ from clm.core.certificate import check_truncation
 from clm.core.domain import Series, utc
 from clm.core.errors import InsufficientData
 from clm.core.protocols import DataClient, FeatureEngineer
+from clm.core.sight import Sight
 from clm.core.timeline import Timeline, TimelineRule
 from clm.core.variance import variance_after
 
@@ -43,7 +44,7 @@ class Gatherer:
         features = self.features.transform(candles)
         return Material(
             self.series, now, timeline, candles, features, variance_after(candles),
-            cache(partial(check_truncation, self.features, candles, features)),
+            cache(partial(check_truncation, self.features, candles, features)), Sight.of(self.features),
         )  # fmt: skip
 
     def short_by(self, begins: datetime, now: datetime) -> str | None:

@@ -59,7 +59,8 @@ class Case:
 
     metrics: of the candidate on its holdout. certificate: as stored with the version, None without one.
     champion_version, comparison, standing: None without a champion. comparison and shadow are the training
-    cycle's; a case taken up again between cycles has none.
+    cycle's; a case taken up again between cycles has none. unreadable: why the process that decides cannot
+    use the champion, which therefore cannot be compared with; None: it can.
     """
 
     model_type: str
@@ -71,6 +72,7 @@ class Case:
     comparison: Comparison | None = None
     shadow: ShadowTestResult | None = None
     standing: Standing | None = None
+    unreadable: str | None = None
 
 
 class PromotionPolicy(Protocol):
@@ -200,6 +202,12 @@ def settled_beforehand(case: Case, policy: str) -> Decision | None:
         return decision_of(
             case, policy, Outcome.PROMOTE, "first", "first model of this series: it passed the sanity checks"
         )
+    if case.unreadable is not None:
+        return decision_of(
+            case, policy, Outcome.PROMOTE, "first",
+            f"first model that can be read here: it passed the sanity checks, and could not be compared with "
+            f"{case.champion_version}, which can be rolled back to. Why: {case.unreadable}",
+        )  # fmt: skip
     return None
 
 
@@ -225,6 +233,9 @@ def decision_of(
         }
     if case.shadow is not None:
         shown["shadow_mse_ratio"] = case.shadow.mse_ratio
+    gain = case.metrics.get("r2")
+    if outcome is Outcome.PROMOTE and gain is not None and gain < 0:
+        reason += f"; on its holdout it is worse than forecasting zero (R² {gain:+.3%})"
     return Decision(
         model_type=case.model_type,
         candidate_version=case.candidate_version,

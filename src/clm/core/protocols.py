@@ -6,7 +6,7 @@ candle that had not closed at the moment it speaks about; failures raise errors 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
@@ -93,6 +93,18 @@ class RowEngineer(FeatureEngineer, Protocol):
 
         Raises InvalidCandles; InsufficientData where the last `warmup` + 1 candles are not there, or have a
         gap.
+        """
+        ...
+
+
+@runtime_checkable
+class CatalogueEngineer(FeatureEngineer, Protocol):
+    """A feature engineer that knows features it does not compute as it is set. Optional."""
+
+    def why_not(self, names: Collection[str]) -> str | None:
+        """What these features, not all of them computed, are lacking for, such as `CLM_FEATURES=basic`.
+
+        None where some of them are computed under no setting at all.
         """
         ...
 
@@ -349,7 +361,10 @@ class ModelRegistry(Protocol):
         ...
 
     def load_model(self, artifact: ModelArtifact) -> TrainedModel:
-        """The model of a registered version. Raises ArtifactMissing, ArtifactCorrupt."""
+        """The model of a registered version, which answers as it did when it was made.
+
+        Raises ArtifactMissing, ArtifactCorrupt; UnreadableHere where that holds, but not in this process.
+        """
         ...
 
     def save_model(self, artifact: ModelArtifact) -> ModelArtifact:
@@ -461,3 +476,12 @@ class Clock(Protocol):
     """Seconds that only go forward, for durations; injected so that tests need not wait."""
 
     def __call__(self) -> float: ...
+
+
+@runtime_checkable
+class AnsweringRegistry(ModelRegistry, Protocol):
+    """A registry that keeps what versions answered when they were made, see `clm.core.answers`. Optional."""
+
+    def keep_answer(self, model_type: str, version: str, known: Mapping[str, Any]) -> None:
+        """Of a version that was stored without one; the first stands."""
+        ...

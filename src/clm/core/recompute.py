@@ -125,6 +125,7 @@ def _case(keeper: Bookkeeper, decision: Decision, evidence: Evidence | None) -> 
         comparison=Comparison(**inputs["comparison"]) if inputs["comparison"] else None,
         shadow=_shadow(inputs["shadow"]),
         standing=standing,
+        unreadable=inputs.get("unreadable"),
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from clm.core.alert import Alarm, Alert
 from clm.core.domain import Decision, ModelArtifact, Outcome, VersionStatus
-from clm.core.errors import ArtifactCorrupt, ArtifactMissing, ChampionChanged, UnknownModelType
+from clm.core.errors import ArtifactCorrupt, ArtifactMissing, ChampionChanged, UnreadableHere
 from clm.core.protocols import ModelRegistry, TrainedModel
+from clm.core.sight import Sight
 
 #: Labels of decisions that brought an older version back: such a reign is not guarded.
 RETURNS = frozenset({"rollback", "guard", "fallback"})
@@ -32,10 +32,14 @@ class Reign:
 
 @dataclass(frozen=True, slots=True)
 class Unfit:
-    """Why a version cannot serve. damaged: its file is missing or not what was registered."""
+    """Why a version cannot serve. damaged: its file is missing or not what was registered.
+
+    here: only this process cannot use it, which is no reason to retire it.
+    """
 
     reason: str
     damaged: bool = False
+    here: bool = False
 
 
 def look(registry: ModelRegistry, model_type: str, guard_hours: float = 0) -> Reign | None:
@@ -57,19 +61,26 @@ def look(registry: ModelRegistry, model_type: str, guard_hours: float = 0) -> Re
 def reign_of(
     registry: ModelRegistry,
     model_type: str,
-    feature_names: Sequence[str],
+    sight: Sight,
     now: datetime,
     alarm: Alarm,
     guard_hours: float = 0,
 ) -> tuple[Reign, TrainedModel] | None:
-    """The present reign and its champion's model; an unfit champion gives way first (see `heal`)."""
+    """The present reign and its champion's model; an unfit champion gives way first (see `heal`).
+
+    For whoever is to decide: the cycle, the live shadow, `clm verify --fix`; a read looks with `look` and
+    `load_fit`. Raises UnreadableHere where nothing is wrong with the champion but that this process cannot
+    use it: nothing is changed then.
+    """
     while (champion := registry.get_active(model_type)) is not None:
-        model, unfit = load_fit(registry, champion, feature_names)
+        model, unfit = load_fit(registry, champion, sight)
+        if unfit is not None and unfit.here:
+            raise UnreadableHere(unfit.reason)
         if unfit is not None and unfit.damaged:
             registry.quarantine(model_type, champion.version, unfit.reason)
         reign = look(registry, model_type, guard_hours)
         if model is None:
-            heal(registry, champion, unfit.reason if unfit else "", feature_names, now, alarm)
+            heal(registry, champion, unfit.reason if unfit else "", sight, now, alarm)
         elif reign is not None and reign.champion.version == champion.version:
             return reign, model
     return None
@@ -79,7 +90,7 @@ def heal(
     registry: ModelRegistry,
     champion: ModelArtifact,
     reason: str,
-    feature_names: Sequence[str],
+    sight: Sight,
     now: datetime,
     alarm: Alarm,
 ) -> ModelArtifact | None:
@@ -88,7 +99,7 @@ def heal(
     None where no earlier champion is fit: then the champion is retired all the same, and the next sound
     candidate is promoted as `first`.
     """
-    heir = _last_good(registry, champion, feature_names)
+    heir = _last_good(registry, champion, sight)
     follows = (
         f"{heir.version}, the last good version, takes over" if heir else "no earlier version can either"
     )
@@ -121,26 +132,33 @@ def heal(
 
 
 def load_fit(
-    registry: ModelRegistry, artifact: ModelArtifact, feature_names: Sequence[str]
+    registry: ModelRegistry, artifact: ModelArtifact, sight: Sight
 ) -> tuple[TrainedModel | None, Unfit | None]:
-    """(model, None) of a version that can serve, else (None, why not): its file or its features."""
+    """(model, None) of a version that can serve, else (None, why not): its file, features, or this process.
+
+    Changes nothing.
+    """
     try:
         model = registry.load_model(artifact)
     except (ArtifactMissing, ArtifactCorrupt) as error:
         return None, Unfit(str(error), damaged=True)
-    except UnknownModelType as error:
-        return None, Unfit(str(error))
-    known = set(feature_names)
-    lacking = [name for name in model.feature_names if name not in known]
-    if lacking:
+    except UnreadableHere as error:
+        return None, Unfit(str(error), here=True)
+    lacking = [name for name in model.feature_names if name not in sight.names]
+    if not lacking:
+        return model, None
+    why_not = sight.why_not(lacking)
+    if why_not is None:
         said = f"it needs {len(lacking)} features that are not computed any more, such as {lacking[0]}"
         return None, Unfit(said)
-    return model, None
+    said = (
+        f"this process does not compute {len(lacking)} features that {artifact.model_type} "
+        f"{artifact.version} of {artifact.series} needs, such as {lacking[0]}: {why_not}"
+    )
+    return None, Unfit(said, here=True)
 
 
-def _last_good(
-    registry: ModelRegistry, champion: ModelArtifact, feature_names: Sequence[str]
-) -> ModelArtifact | None:
+def _last_good(registry: ModelRegistry, champion: ModelArtifact, sight: Sight) -> ModelArtifact | None:
     """The newest earlier champion that is fit and was not itself taken back."""
     history = registry.get_model_history(champion.model_type, limit=_HISTORY)
     taken_back = {
@@ -156,7 +174,7 @@ def _last_good(
         and artifact.version not in taken_back
     ]
     earlier.sort(key=lambda artifact: artifact.promoted_at or artifact.trained_at, reverse=True)
-    return next((a for a in earlier if load_fit(registry, a, feature_names)[0]), None)
+    return next((a for a in earlier if load_fit(registry, a, sight)[0]), None)
 
 
 def _guarded(registry: ModelRegistry, champion: ModelArtifact, since: datetime) -> ModelArtifact | None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from clm.core.domain import FloatArray
 from clm.core.errors import BadInput
+from clm.core.jumps import jumps
 
 VARIANCE_DECAY = 0.97
 VARIANCE_CLIP = 4.0
@@ -40,12 +41,15 @@ def variance_after(candles: pd.DataFrame) -> pd.Series:
 
     The EWMA of the last `VARIANCE_MEMORY` returns, begun at the mean square of the oldest hundred of them: so
     it is the same to the last bit however much history the frame holds besides. A return across a gap counts
-    as one return; where the frame holds less history, the first return stands in for what is missing.
+    as one return; for one across a jump stands the one before it, if any. Where the frame holds less history,
+    the first return stands in for what is missing.
     """
     closes = np.log(candles["close"].to_numpy(dtype=np.float64))
     squares = np.diff(closes) ** 2
     if len(squares) == 0:
         raise BadInput("candles", len(candles), "at least two candles")
+    for at in np.flatnonzero(jumps(candles)[1:]):
+        squares[at] = squares[at - 1] if at else 0.0
     padded = np.concatenate((np.full(VARIANCE_MEMORY, squares[0]), squares))
     windows = np.lib.stride_tricks.sliding_window_view(padded, VARIANCE_MEMORY)
     # Column by column, never a reduction: numpy may add those up in another order for another length.

@@ -109,6 +109,8 @@ def with_inputs(
     inputs: dict[str, Any] = {
         **facts(policy, rule), "as_of": case.as_of, "comparison": case.comparison, "shadow": case.shadow,
     }  # fmt: skip
+    if case.unreadable is not None:
+        inputs["unreadable"] = case.unreadable
     standing = case.standing
     if standing is not None and duel is not None:
         # Where no refresh was weighed, the other series had no part in the decision.

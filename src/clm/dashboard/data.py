@@ -86,7 +86,8 @@ def _weight(weight: dict[str, Any]) -> None:
         "Booked by every CLM of this user on this machine; who else shares the address is not in it."
     ).classes("clm-soft text-sm")
     if weight["waits"]:
-        held = f"The exchange counts as much as is allowed: nothing is asked for {span(weight['waits'])}."
+        why = weight["why"] or "The exchange counts as much as is allowed"
+        held = f"{why}: nothing is asked for {span(weight['waits'])}."
         ui.label(held).classes("clm-warn")
 
 

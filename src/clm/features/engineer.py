@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Self
@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from clm.core.ambit import counter
-from clm.core.domain import TARGET, FeatureRow, is_past, longest_past, past_name
+from clm.core.domain import TARGET, FeatureRow, feature_of, is_past, longest_past, past_name
 from clm.core.errors import BadInput, InsufficientData, InvalidCandles, InvalidSetting
+from clm.core.jumps import MAX_JUMP, jumps
 from clm.core.newest import row_of_batch
 from clm.features.bars import Bars, check
 from clm.features.catalogue import ADVANCED, BASIC
@@ -35,16 +36,24 @@ class QuantumFeatureEngineer:
 
     use_advanced: the whole catalogue (100+), else the basic 25 or so. horizon: candles the target is ahead.
     past: feature → candles of it that some model looks back on; what it was k candles ago becomes the column
-    `feature@k`, for k from 1 to one less than that.
+    `feature@k`, for k from 1 to one less than that. max_jump: see `clm.core.jumps`; candles on either side
+    of a jump are no more each other's history than those on either side of a gap.
     """
 
     def __init__(
-        self, use_advanced: bool = True, *, horizon: int = 1, past: Mapping[str, int] | None = None
+        self,
+        use_advanced: bool = True,
+        *,
+        horizon: int = 1,
+        past: Mapping[str, int] | None = None,
+        max_jump: float = MAX_JUMP,
     ) -> None:
+        if not max_jump > 1:
+            raise InvalidSetting("max_jump", max_jump, "a number above 1")
         if horizon < 1:
             raise InvalidSetting("horizon", horizon, "a whole number of candles, at least 1")
         self.catalogue = ADVANCED if use_advanced else BASIC
-        self.horizon = horizon
+        self.horizon, self.max_jump = horizon, max_jump
         #: (column, candles ago), in the order of the columns.
         self._past: tuple[tuple[int, int], ...] = ()
         self.look_back_on(past or {})
@@ -85,17 +94,29 @@ class QuantumFeatureEngineer:
         names = [feature.name for feature in self.catalogue]
         return names + [past_name(names[column], lag) for column, lag in self._past]
 
+    def why_not(self, names: Collection[str]) -> str | None:
+        """See `CatalogueEngineer`."""
+        known, here = {f.name for f in ADVANCED}, {f.name for f in self.catalogue}
+        wanted = {feature_of(name) for name in names}
+        if not wanted <= known:
+            return None
+        if wanted <= here:
+            return "none of its model types looks back on them"
+        if self.catalogue == BASIC:
+            return "CLM_FEATURES=basic"
+        return f"it was told to compute {len(here)} others"
+
     def transform(self, df: pd.DataFrame) -> pd.DataFrame:
         """Rows with full history, of shape (rows, features + 1); see `FeatureEngineer.transform`."""
         check(df)
         opens = pd.DatetimeIndex(df.index).as_unit("ns").asi8
-        starts = _segment_starts(opens)
+        starts = np.union1d(_segment_starts(opens), np.flatnonzero(jumps(df, self.max_jump)))
         ends, warmup = np.append(starts[1:], len(df)), self.warmup
         long = [(s, e) for s, e in zip(starts, ends, strict=True) if e - s > warmup]
         if not long:
             raise InsufficientData(
                 f"no run of candles without a gap is longer than {warmup} candles, the warm-up; "
-                f"given: {len(df)} candles with {len(starts) - 1} gaps"
+                f"given: {len(df)} candles with {len(starts) - 1} gaps or jumps of the price"
             )
         rows = sum(e - s - warmup for s, e in long)
         names = self.get_feature_names()
@@ -156,7 +177,7 @@ class QuantumFeatureEngineer:
         """
         if self._past:
             return row_of_batch(self, df)
-        return newest_row(self.catalogue, Window.of(df, self.warmup + 1))
+        return newest_row(self.catalogue, Window.of(df, self.warmup + 1, self.max_jump))
 
 
 @lru_cache(maxsize=16)

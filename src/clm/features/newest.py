@@ -14,6 +14,7 @@ import pandas as pd
 
 from clm.core.domain import CANDLE_COLUMNS, FeatureRow, FloatArray
 from clm.core.errors import InsufficientData
+from clm.core.jumps import MAX_JUMP, jumps
 from clm.features.arithmetic import Values, log
 from clm.features.bars import HIGH, LOG_CLOSE, LOW, Bars, SeriesOf, Stamps, check, level, typical
 from clm.features.feature import Feature
@@ -103,8 +104,11 @@ class Window:
         self.opens, self.values = opens, values
 
     @classmethod
-    def of(cls, candles: pd.DataFrame, size: int) -> Window:
-        """The last `size` candles. Raises InsufficientData for fewer, or a gap among them; InvalidCandles."""
+    def of(cls, candles: pd.DataFrame, size: int, max_jump: float = MAX_JUMP) -> Window:
+        """The last `size` candles.
+
+        Raises InsufficientData for fewer, or a gap or a jump among them; InvalidCandles.
+        """
         last = candles.iloc[-size:]
         check(last)
         opens = pd.DatetimeIndex(last.index).as_unit("ns").asi8
@@ -112,6 +116,11 @@ class Window:
         if len(last) < size or (len(steps) and (steps != steps.min()).any()):
             raise InsufficientData(
                 f"the newest {size} candles without a gap are needed; there are {_without_gap(opens)}"
+            )
+        if (where := np.flatnonzero(jumps(last, max_jump))).size:
+            raise InsufficientData(
+                f"the newest {size} candles without a jump of the price are needed; there are "
+                f"{len(last) - int(where[-1])}"
             )
         return cls(opens, np.ascontiguousarray(last[list(CANDLE_COLUMNS)].to_numpy(dtype=np.float64).T))
 

@@ -18,7 +18,7 @@ from clm.core.cron import Cron
 from clm.core.errors import ClmError, InvalidSetting
 from clm.logs import logger
 
-_FIRST_LOOK_SECONDS, _SHORTEST_SECONDS, _LONGEST_SECONDS, _RETRY_SECONDS = 0.2, 0.05, 60.0, 10.0
+_SHORTEST_SECONDS, _LONGEST_SECONDS, _RETRY_SECONDS = 0.05, 60.0, 10.0
 log = logger(__name__)
 
 
@@ -89,7 +89,10 @@ class Schedule:
         """One look at the exchange's clock: calls what is due, answers the seconds to wait until the next."""
         try:
             self._on_look()
-            now, step = self._exchange_time(), self._step()
+            asked = self._clock.asking()
+            now = self._exchange_time()
+            self._clock.read(now, asked)
+            step = self._step()
             self._call_close(now, step)
             settled = [self._call_job(job, trigger, now) for job, trigger in self._jobs]
         except ClmError as error:
@@ -120,10 +123,9 @@ class Schedule:
 
     def _wait(self, now: datetime, step: timedelta) -> float:
         """Machine seconds until the next close or slot, by the speed the exchange's clock was seen to run."""
-        first = self._clock.last is None
-        self._clock.read(now)
-        if first:
-            return _FIRST_LOOK_SECONDS
+        again = self._clock.again_in()
+        if again is not None:
+            return again
         coming = [next_look(now, step)]
         coming += [slot for _, trigger in self._jobs if (slot := _next(trigger, now)) is not None]
         away = self._clock.seconds_until(min(coming))

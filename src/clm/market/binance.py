@@ -20,10 +20,12 @@ from clm.core.errors import (
     InvalidCandles,
     InvalidSetting,
 )
+from clm.core.jumps import MAX_JUMP
 from clm.logs import logger
 from clm.market.candles import CandleReport, empty_candles, find_gaps, validate
 from clm.market.connections import Connections
 from clm.market.failures import count_failure
+from clm.market.holes import Hole
 from clm.market.lanes import in_order
 from clm.market.pace import Pace
 from clm.market.store import Span
@@ -43,6 +45,8 @@ _PAGES_A_WRITE = 8
 _LANES, _FEW_PAGES = 16, 4
 #: Newest stored candles that are read again with each look at the tail: the exchange revises them.
 _REVISED = 3
+#: Holes asked for at one look, at most.
+_HOLES_A_LOOK = 50
 #: Request weight of what is asked; by `_get` the listing of a symbol.
 _WEIGHTS = {"get_server_time": 1, "get_klines": 2, "_get": 20}
 #: Nanoseconds since 1970 end in 2262; no exchange lives later.
@@ -69,6 +73,7 @@ class BinanceDataClient:
         pace: Pace | None = None,
         connections: Connections | None = None,
         wall: Callable[[], float] = time.time,
+        max_jump: float = MAX_JUMP,
     ) -> None:
         self.series = Series(symbol, interval)
         if not cache_ttl >= 0:
@@ -79,7 +84,7 @@ class BinanceDataClient:
         where = data_dir if data_dir is not None else (settings.data_dir if settings else Path())
         self._store = candle_store(where) if cache_enabled else None
         self._pace = pace or Pace()
-        self._wall = wall
+        self._wall, self._max_jump = wall, max_jump
         self._step = int(self.series.step.total_seconds() * 1000)
         self._connections = connections or Connections(self.base_url)
         self._shared = connections is not None
@@ -143,7 +148,7 @@ class BinanceDataClient:
             frame = pd.concat(pages) if pages else empty_candles()
         else:
             frame = self._through_store(self._store, (low, high), _ms(now))
-        self._tell(validate(frame, self.series))
+        self._tell(validate(frame, self.series, self._max_jump))
         return frame
 
     def _through_store(self, store: Candles, span: Span, now: int) -> pd.DataFrame:
@@ -152,11 +157,50 @@ class BinanceDataClient:
             for missing in self._to_fetch(store, span):
                 self._fetch_into(store, missing, span[1], now)
             frame = store.read(self.series, span)
+            if frame is not None and self._heal(store, frame):
+                frame = store.read(self.series, span)
             if frame is not None:
                 return frame
         raise InvalidCandles(
             f"stored candles of {self.series} under {store} stay unreadable; clear the cache"
         )
+
+    def _heal(self, store: Candles, frame: pd.DataFrame) -> bool:
+        """Asks for the holes of a stored frame that are due, the newest first; whether candles came.
+
+        The exchange that does not answer now has answered for the frame: the hole stays due.
+        """
+        gaps = find_gaps(pd.DatetimeIndex(frame.index), self.series)
+        if not gaps:
+            return False
+        noted, now = {(hole.low, hole.high): hole for hole in store.holes(self.series)}, self._wall()
+        asked, came = 0, False
+        for gap in reversed(gaps):
+            low = _ms(gap.first)
+            high = low + gap.count * self._step
+            # A part of one that was filled in is as old as the whole was.
+            before = next((hole for hole in noted.values() if hole.holds(low, high)), None)
+            if asked == _HOLES_A_LOOK or (before is not None and not before.due(now)):
+                continue
+            asked += 1
+            try:
+                answer = self._klines(low - self._step, high + self._step, _PAGE)
+            except ClmError as error:
+                log.warning("hole_not_asked", series=str(self.series), hole=str(gap), error=str(error))
+                break
+            opens = pd.DatetimeIndex(answer.index).as_unit("ms").asi8
+            inside = answer[(opens >= low) & (opens < high)]
+            if len(inside):
+                log.warning(
+                    "candles_came_late", series=str(self.series), first=str(gap.first), rows=len(inside)
+                )
+                store.write(self.series, inside, (low, high))
+                came = True
+            if {low - self._step, high} <= set(opens.tolist()):
+                noted[low, high] = Hole(low, high, before.found_at if before else now, now)
+        if asked:
+            store.note_holes(self.series, sorted(noted.values(), key=lambda hole: hole.low))
+        return came
 
     def _fetch_into(self, store: Candles, missing: Span, newest: int, now: int) -> None:
         """Pages into the store, a few at a time; what had come when something broke is kept."""
@@ -238,11 +282,15 @@ class BinanceDataClient:
                 return
 
     def _page(self, span: Span) -> pd.DataFrame:
-        """At most a page of a span, sound; a gap in it is asked for once more before it is believed."""
+        """At most a page of a span, sound.
+
+        A gap in it is asked for once more before it is believed; where there is a store, once it is there.
+        """
         low, high = span
         limit = min(_PAGE, (high - low) // self._step)
         page = self._klines(low, high, limit)
-        for gap in find_gaps(pd.DatetimeIndex(page.index), self.series):
+        gaps = () if self._store is not None else find_gaps(pd.DatetimeIndex(page.index), self.series)
+        for gap in gaps:
             first = int(gap.first.timestamp() * 1000)
             again = self._klines(first, first + gap.count * self._step, min(_PAGE, gap.count))
             if len(again):
@@ -283,7 +331,9 @@ class BinanceDataClient:
                         answer = getattr(client, method)(**params)
                         self._pace.after(self.base_url, client.response.headers)
                     except TRANSLATED as exc:
-                        raise translate(exc, self.series, self.base_url) from exc
+                        error = translate(exc, self.series, self.base_url)
+                        self._pace.refused(self.base_url, error)
+                        raise error from exc
                     return check(answer)
                 except ClmError as exc:
                     count_failure(method, exc)
@@ -295,6 +345,11 @@ class BinanceDataClient:
             log.info(
                 "candles_missing", series=str(self.series), gaps=len(report.gaps), candles=report.missing,
                 longest=str(max(report.gaps, key=lambda gap: gap.count)),
+            )  # fmt: skip
+        if report.jumps:
+            log.warning(
+                "price_jumped", series=str(self.series), jumps=len(report.jumps), newest=report.jumps[-1],
+                action="treated like a gap: nothing is learnt or forecast across it",
             )  # fmt: skip
 
 

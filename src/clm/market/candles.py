@@ -9,6 +9,7 @@ import pandas as pd
 
 from clm.core.domain import CANDLE_COLUMNS, Series
 from clm.core.errors import InvalidCandles
+from clm.core.jumps import MAX_JUMP, jumps
 
 _PRICES = ("open", "high", "low", "close")
 _AMOUNTS = ("volume", "quote_volume", "taker_buy_base", "trades")
@@ -31,12 +32,16 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class CandleReport:
-    """What is worth knowing about sound candles. dropped: rows a repair left out, one line each."""
+    """What is worth knowing about sound candles. dropped: rows a repair left out, one line each.
+
+    jumps: where the price goes on in other units, see `clm.core.jumps`.
+    """
 
     rows: int
     gaps: tuple[Gap, ...] = ()
     without_trades: int = 0
     dropped: tuple[str, ...] = ()
+    jumps: tuple[str, ...] = ()
 
     @property
     def missing(self) -> int:
@@ -51,8 +56,8 @@ def empty_candles() -> pd.DataFrame:
     return frame.assign(trades=frame["trades"].astype("int64"))
 
 
-def validate(frame: pd.DataFrame, series: Series) -> CandleReport:
-    """Raises InvalidCandles naming every row that breaks a rule; answers gaps and idle candles."""
+def validate(frame: pd.DataFrame, series: Series, max_jump: float = MAX_JUMP) -> CandleReport:
+    """Raises InvalidCandles naming every row that breaks a rule; answers gaps, jumps and idle candles."""
     offenders = _offenders(frame, series)
     if offenders:
         rows = tuple(offenders.values())
@@ -62,7 +67,7 @@ def validate(frame: pd.DataFrame, series: Series) -> CandleReport:
             f"{'; '.join(rows[:_SHOWN])}{more}",
             rows,
         )
-    return _report(frame, series, ())
+    return _report(frame, series, (), max_jump)
 
 
 def repair(frame: pd.DataFrame, series: Series) -> tuple[pd.DataFrame, CandleReport]:
@@ -74,7 +79,7 @@ def repair(frame: pd.DataFrame, series: Series) -> tuple[pd.DataFrame, CandleRep
     keep = np.ones(len(frame), dtype=bool)
     keep[list(offenders)] = False
     kept = frame.loc[keep].sort_index()
-    return kept, _report(kept, series, tuple(offenders[row] for row in sorted(offenders)))
+    return kept, _report(kept, series, tuple(offenders[row] for row in sorted(offenders)), MAX_JUMP)
 
 
 def find_gaps(times: pd.DatetimeIndex, series: Series) -> tuple[Gap, ...]:
@@ -87,9 +92,14 @@ def find_gaps(times: pd.DatetimeIndex, series: Series) -> tuple[Gap, ...]:
     )
 
 
-def _report(frame: pd.DataFrame, series: Series, dropped: tuple[str, ...]) -> CandleReport:
-    idle = int((frame["trades"] == 0).sum())
-    return CandleReport(len(frame), find_gaps(pd.DatetimeIndex(frame.index), series), idle, dropped)
+def _report(frame: pd.DataFrame, series: Series, dropped: tuple[str, ...], max_jump: float) -> CandleReport:
+    idle, times = int((frame["trades"] == 0).sum()), pd.DatetimeIndex(frame.index)
+    closes, opens = (frame[name].to_numpy(dtype=np.float64) for name in ("close", "open"))
+    found = tuple(
+        f"{times[at]:%Y-%m-%d %H:%M} UTC: from {closes[at - 1]:g} to {opens[at]:g}"
+        for at in np.flatnonzero(jumps(frame, max_jump)).tolist()
+    )
+    return CandleReport(len(frame), find_gaps(times, series), idle, dropped, found)
 
 
 def _offenders(frame: pd.DataFrame, series: Series, *, ordered: bool = True) -> dict[int, str]:

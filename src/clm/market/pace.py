@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import isfinite
 from urllib.parse import urlsplit
 
 import stamina
@@ -17,6 +19,8 @@ log = logger(__name__)
 _HEADER = "x-mbx-used-weight-1m"
 #: Request weight an address may use a minute.
 EXCHANGE_LIMIT = 6000
+#: Of a ban without a time: Binance's begin at two minutes.
+_SHORTEST_BAN = 120.0
 #: What is left over is for whoever shares the address.
 _OF_THE_HASTY = 5800
 
@@ -51,6 +55,7 @@ class Pace:
         host = urlsplit(url).netloc
         while (wait := self.account.book(host, weight, self.weight_budget, self.wall())) > 0:
             if wait > self.longest_wait:
+                self.require_open(url)
                 raise RateLimited(f"the request weight of this minute for {host} is used up", wait)
             log.debug("weight_budget_reached", host=host, waiting_seconds=round(wait, 1))
             self.sleep(wait)
@@ -65,10 +70,33 @@ class Pace:
             now = self.wall()
             self.account.close(urlsplit(url).netloc, now + 60 - now % 60, self.weight_budget)
 
-    def standing(self, url: str) -> dict[str, float]:
-        """used: weight all that share the account booked in a minute; waits: seconds to hold still."""
-        used, waits = self.account.standing(urlsplit(url).netloc, self.wall())
-        return {"used": used, "budget": self.weight_budget, "limit": EXCHANGE_LIMIT, "waits": waits}
+    def refused(self, url: str, error: Exception) -> None:
+        """What the exchange asked of this address holds for everybody here: nobody asks before."""
+        seconds = error.retry_after if isinstance(error, RateLimited) else None
+        if seconds is None and isinstance(error, ExchangeBanned):
+            seconds = _SHORTEST_BAN
+        if seconds:
+            self.account.shut(urlsplit(url).netloc, seconds, str(error), self.wall())
+
+    def require_open(self, url: str) -> None:
+        """Raises RateLimited, or ExchangeBanned, where the exchange has asked not to be asked."""
+        seconds, why = self.account.closure(urlsplit(url).netloc, self.wall())
+        if seconds > 0:
+            until = datetime.fromtimestamp(self.wall() + seconds, UTC)
+            raise (ExchangeBanned if "banned" in why else RateLimited)(
+                f"{why}; nobody here asks before {until:%Y-%m-%d %H:%M:%S} UTC", seconds
+            )
+
+    def standing(self, url: str) -> dict[str, float | str | None]:
+        """used: weight all that share the account booked in a minute; waits: seconds to hold still, and why,
+        where the exchange asked for it.
+        """
+        host = urlsplit(url).netloc
+        used, waits = self.account.standing(host, self.wall())
+        why = self.account.closure(host, self.wall())[1] or None
+        return {
+            "used": used, "budget": self.weight_budget, "limit": EXCHANGE_LIMIT, "waits": waits, "why": why,
+        }  # fmt: skip
 
     def retries(self) -> Iterable[stamina.Attempt]:
         """Tries, for as long as another one may help."""
@@ -91,3 +119,12 @@ class Pace:
                 return True
             case _:
                 return False
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds; None for what is no time to wait, such as a date or `nan`, or none at all."""
+    try:
+        seconds = float(headers.get("Retry-After", "-1"))
+    except ValueError:
+        return None
+    return seconds if isfinite(seconds) and seconds >= 0 else None

@@ -16,6 +16,7 @@ fetched again.
 from __future__ import annotations
 
 import io
+import json
 import re
 import secrets
 import threading
@@ -33,11 +34,12 @@ from clm.core.domain import CANDLE_COLUMNS, Series
 from clm.core.objects import Objects
 from clm.logs import logger
 from clm.market.candles import empty_candles
+from clm.market.holes import Hole, read_holes, to_json
 from clm.market.store import Coverage, Span, frame_of, month_span, months
 
 log = logger(__name__)
 _NAME = re.compile(r".*/\d{4}-\d{2}/(\d+)-(\d+)-(\d+)-(\d+)-[0-9a-f]+\.parquet")
-_WRITTEN = "written_at"
+_WRITTEN, _HOLES = "written_at", "holes.json"
 _COLUMNS = ("open_time", *CANDLE_COLUMNS, _WRITTEN)
 #: A segment takes in those it touches as long as they are at most so many times as long as it has become: a
 #: candle a minute does not rewrite a month a minute, and the segments of a month stay few.
@@ -126,10 +128,20 @@ class SegmentStore:
             self._add(series, listed, _cut(rows, (low, high)), Segment("", low, high, read_at, now, 0))
         self._see(series, (known,))
 
+    def holes(self, series: Series) -> tuple[Hole, ...]:
+        """See `Candles`."""
+        return read_holes(self._objects.get(f"{_folder(series)}/{_HOLES}"))
+
+    def note_holes(self, series: Series, holes: Sequence[Hole]) -> None:
+        """See `Candles`."""
+        raw = json.dumps({"holes": to_json(holes)}).encode()
+        self._objects.put(f"{_folder(series)}/{_HOLES}", raw)
+
     def clear(self, series: Series) -> None:
         """Forgets everything about a series."""
         with self._seeing:
             self._seen.pop(series, None)
+        self._objects.delete(f"{_folder(series)}/{_HOLES}")
         for segment in self._segments(series):
             self._objects.delete(segment.name)
 

@@ -2,6 +2,7 @@
 
     DIR/BTCUSDT/1h/2024-12.parquet     candles of December 2024
     DIR/BTCUSDT/1h/coverage.json       times known: what is not there does not exist (outage, late listing)
+    DIR/BTCUSDT/1h/holes.json          what does not exist, and when it was asked for last
 
 Files are replaced atomically (written aside, fsynced, renamed); one writer per series at a time. It is a
 cache of the exchange's word: what cannot be read is dropped, said so in the log, and fetched again.
@@ -13,7 +14,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from clm.core.domain import CANDLE_COLUMNS, Series
 from clm.core.errors import StorageFailed
 from clm.logs import logger
 from clm.market.candles import empty_candles
+from clm.market.holes import Hole, read_holes, to_json
 
 log = logger(__name__)
 #: Half-open range of open times, milliseconds.
@@ -131,6 +133,21 @@ class CandleStore:
                     self._merge_month(series, folder, str(month), part)
             before = self.coverage(series)
             self._note(folder, Coverage(before.adding(known), tail_read_at or before.tail_read_at))
+
+    def holes(self, series: Series) -> tuple[Hole, ...]:
+        """See `Candles`."""
+        file = self._folder(series) / "holes.json"
+        try:
+            return read_holes(file.read_bytes())
+        except FileNotFoundError:
+            return ()
+        except OSError as exc:
+            raise StorageFailed(f"{file} cannot be read: {exc.strerror}") from exc
+
+    def note_holes(self, series: Series, holes: Sequence[Hole]) -> None:
+        """See `Candles`."""
+        with self._writing(series) as folder, _replacing(folder / "holes.json") as aside:
+            aside.write_text(json.dumps({"holes": to_json(holes)}))
 
     def clear(self, series: Series) -> None:
         """Forget everything about a series."""

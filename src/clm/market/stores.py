@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from clm.core.domain import Series
 from clm.core.places import place
+from clm.market.holes import Hole
 from clm.market.segments import SegmentStore
 from clm.market.store import CandleStore, Coverage, Span
 
@@ -32,6 +34,12 @@ class Candles(Protocol):
 
         All candles are in `known`. tail_read_at: machine seconds, where they are the newest there are.
         """
+
+    def holes(self, series: Series) -> tuple[Hole, ...]:
+        """Those that were asked for, as they were noted last."""
+
+    def note_holes(self, series: Series, holes: Sequence[Hole]) -> None:
+        """All there are, in place of those noted before. Of two who note at once the later stands."""
 
     def clear(self, series: Series) -> None:
         """Forgets everything about a series."""

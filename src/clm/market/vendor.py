@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 import requests
 from binance import exceptions as vendor
 from binance.client import Client
+from requests.utils import get_environ_proxies, select_proxy
 
 from clm.core.domain import Series
 from clm.core.errors import (
@@ -23,6 +25,8 @@ from clm.core.errors import (
     UnknownInterval,
     UnknownSymbol,
 )
+from clm.core.text import mask_url
+from clm.market.pace import retry_after
 
 #: Fields of a kline we keep, by their place in the exchange's row.
 _FIELDS = {
@@ -33,12 +37,26 @@ _ROW_LENGTH = 12
 #: A thousand candles take 150 kB; an answer beyond this is not read to its end.
 _LARGEST_ANSWER = 1 << 24
 
+#: Of somebody else's words; of a page that is looked into.
+_SHOWN, _PAGE = 200, 20_000
+#: Refusals that asking again does not change, and what may.
+_LASTING = {
+    401: "CLM_BINANCE_URL may name an exchange that wants a key, or a proxy in between does",
+    403: "a firewall before the exchange does not let this address or this request through; another address, "
+    "or CLM_BINANCE_URL=https://data-api.binance.vision, may do",
+    404: "CLM_BINANCE_URL may name something that is no exchange",
+    407: "the proxy of this environment wants a password",
+    451: "the exchange does not serve the place this machine is in; CLM_BINANCE_URL=https://api.binance.us "
+    "or https://data-api.binance.vision may",
+}
 #: What python-binance and requests may raise from a public REST call; a test enumerates their classes.
 TRANSLATED: tuple[type[Exception], ...] = (
     vendor.BinanceAPIException,
     vendor.BinanceRequestException,
     requests.exceptions.RequestException,
     AttributeError,
+    # A bundle of certificates that is not there.
+    OSError,
     # JSON that nests without end.
     RecursionError,
 )
@@ -85,6 +103,28 @@ def translate(error: Exception, series: Series, url: str) -> ClmError:
             return _of_answer(error, series, url)
         case vendor.BinanceRequestException():
             return ExchangeUnavailable(f"{url} answered with something that is not JSON")
+        case OSError() if not isinstance(error, requests.exceptions.RequestException):
+            return _of_this_machine(error, url)
+        case requests.exceptions.InvalidSchema() if "SOCKS" in str(error):
+            return ExchangeRejected(
+                f"{url} is to be asked through a SOCKS proxy ({_proxy_of(url)}), which needs a package that "
+                "is not installed: pip install pysocks"
+            )
+        case requests.exceptions.InvalidURL() if _proxy_of(url):
+            return ExchangeRejected(
+                f"{url} cannot be asked: the proxy {_proxy_of(url)!r} of this environment (HTTPS_PROXY, "
+                "HTTP_PROXY, ALL_PROXY) is no address of a proxy"
+            )
+        case requests.exceptions.ProxyError():
+            return ExchangeUnavailable(
+                f"{url} cannot be reached: the proxy {_proxy_of(url)!r} of this environment does not answer "
+                "or refuses"
+            )
+        case requests.exceptions.SSLError():
+            return ExchangeRejected(
+                f"{url} cannot be trusted: its certificate does not check out against "
+                f"{_bundle() or 'the usual authorities'}: {_short(error)}"
+            )
         case requests.exceptions.Timeout():
             return ExchangeUnavailable(f"{url} did not answer in time")
         case requests.exceptions.ContentDecodingError():
@@ -97,23 +137,71 @@ def translate(error: Exception, series: Series, url: str) -> ClmError:
             return ExchangeUnavailable(f"{url} answered with an error that python-binance cannot read")
 
 
+def _of_this_machine(error: OSError, url: str) -> ClmError:
+    """What `requests` raises as it is: a bundle of certificates that is not there."""
+    bundle = _bundle()
+    if bundle and not os.path.exists(bundle):
+        return ExchangeRejected(
+            f"{url} cannot be asked: there are no certificates at {bundle}, which REQUESTS_CA_BUNDLE or "
+            "CURL_CA_BUNDLE names"
+        )
+    return ExchangeUnavailable(f"{url} cannot be reached: {_short(error)}")
+
+
+def _bundle() -> str | None:
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+
+
+def _proxy_of(url: str) -> str:
+    """The proxy this environment names for an address, its password masked."""
+    return mask_url(select_proxy(url, get_environ_proxies(url)) or "")
+
+
+def _short(error: Exception) -> str:
+    """An error's first words: what `requests` wraps, it tells at length."""
+    text = str(error) or type(error).__name__
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
 def _of_answer(error: vendor.BinanceAPIException, series: Series, url: str) -> ClmError:
     status, code = int(error.status_code), error.code
-    after = _seconds(error.response.headers.get("Retry-After"))
+    after = retry_after(error.response.headers)
     if status == 418:
         wait = f" for {after:.0f} s" if after is not None else ""
         return ExchangeBanned(f"{url} has banned this address{wait}; asking on would lengthen it", after)
-    if status in (403, 429):
+    if status == 429 or (status == 403 and after is not None):
         return RateLimited(f"{url} asks us to slow down", after)
+    said = _words_of(error)
     if status >= 500:
-        return ExchangeUnavailable(f"{url} answered with HTTP {status}")
+        return ExchangeUnavailable(f"{url} answered with HTTP {status}{said}")
     if code == -1121:
         return UnknownSymbol("symbol", series.symbol, f"a symbol that {url} lists")
     if code == -1120:
         return UnknownInterval("interval", series.interval, f"an interval that {url} offers")
+    if status in _LASTING:
+        return ExchangeRejected(f"{url} refused the request: HTTP {status}{said}; {_LASTING[status]}", code)
     if not code:
-        return ExchangeUnavailable(f"{url} answered with HTTP {status} and something that is not JSON")
+        return ExchangeUnavailable(
+            f"{url} answered with HTTP {status}{said or ' and something that is not JSON'}"
+        )
     return ExchangeRejected(f"{url} refused the request: {error.message} (code {code})", code)
+
+
+def _words_of(error: vendor.BinanceAPIException) -> str:
+    """What an answer says besides its status: the exchange's message, a page's title, or nothing."""
+    try:
+        told = error.response.json()
+    except ValueError:
+        title = re.search(r"<title>([^<]{1,200})</title>", error.response.text[:_PAGE], re.IGNORECASE)
+        return f" and a page: {_printed(title.group(1))}" if title else ""
+    message = told.get("msg") if isinstance(told, dict) else None
+    return f": {_printed(message)}" if isinstance(message, str) and message.strip() else ""
+
+
+def _printed(text: str) -> str:
+    """Somebody else's words on one line, without what a terminal would act upon."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}…"
 
 
 def candles_of(answer: Any, series: Series, url: str) -> pd.DataFrame:
@@ -149,12 +237,3 @@ def _only(values: Sequence[Any], *allowed: type) -> Sequence[Any]:
         what = "whole number" if allowed == (int,) else "number"
         raise TypeError(f"{stranger!r:.40} is no {what}")
     return values
-
-
-def _seconds(text: str | None) -> float | None:
-    """Of a Retry-After; None for what is no time to wait, such as a date or `nan`."""
-    try:
-        seconds = float(text) if text is not None else -1.0
-    except ValueError:
-        return None
-    return seconds if isfinite(seconds) and seconds >= 0 else None

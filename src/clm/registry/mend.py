@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from clm.core.alert import Alarm
 from clm.core.domain import Decision, ModelArtifact, Outcome, Series, VersionStatus
+from clm.core.errors import UnreadableHere
 from clm.core.protocols import ModelRegistry
 from clm.core.reign import reign_of
+from clm.core.sight import Sight
 from clm.registry.sql import SQLModelRegistry
 
 #: A candidate nothing was decided about after so long is one whose worker died.
@@ -16,11 +17,12 @@ _ABANDONED_AFTER = timedelta(days=1)
 _ALL = 10_000
 
 
-def mend(registry: SQLModelRegistry, feature_names: Sequence[str], now: datetime, alarm: Alarm) -> list[str]:
+def mend(registry: SQLModelRegistry, sight: Sight, now: datetime, alarm: Alarm) -> list[str]:
     """Sets right what can be; a sentence for each thing done.
 
     Damaged versions go into quarantine, a damaged champion gives way to the last good one, files nobody
     knows are set aside, candidates of workers that died are retired, and what came back is welcome again.
+    What only this process cannot read stays as it is.
     """
     done = ["the model folder was adopted: all files are there"] if registry.folder.adopt() else []
     done += [
@@ -33,17 +35,21 @@ def mend(registry: SQLModelRegistry, feature_names: Sequence[str], now: datetime
             own.quarantine(finding.model_type, finding.version, finding.problem)
             done.append(f"{finding.model_type} {finding.version} of {finding.series}: set aside")
     for series, model_type in registry.kept():
-        done += _mend_one(registry.for_series(series), model_type, feature_names, now, alarm)
+        done += _mend_one(registry.for_series(series), model_type, sight, now, alarm)
     done += [f"file without a version set aside: {name}" for name in registry.upkeep.set_orphans_aside()]
     return done
 
 
 def _mend_one(
-    registry: ModelRegistry, model_type: str, feature_names: Sequence[str], now: datetime, alarm: Alarm
+    registry: ModelRegistry, model_type: str, sight: Sight, now: datetime, alarm: Alarm
 ) -> list[str]:
     before = registry.get_active(model_type)
-    found = reign_of(registry, model_type, feature_names, now, alarm)
     done = []
+    try:
+        found = reign_of(registry, model_type, sight, now, alarm)
+    except UnreadableHere as error:
+        before, found = None, None
+        done.append(f"{error}; nothing was changed")
     if before is not None and (found is None or found[0].champion.version != before.version):
         heir = found[0].champion.version if found else "no version"
         done.append(f"{model_type} of {registry.series}: {heir} answers instead of {before.version}")

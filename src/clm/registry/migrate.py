@@ -10,8 +10,8 @@ from clm.core.errors import BadInput, DatabaseTooNew, DatabaseTooOld
 from clm.registry.engine import alone, file_of, opened, reading, writing
 
 #: The newest migration this CLM knows, and all of them; a test compares them with the folder.
-HEAD = "0010"
-KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+HEAD = "0011"
+KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 #: A name of our own, so that CLM may share a database with an application that uses Alembic too.
 VERSION_TABLE = "clm_schema_version"
 #: Where a downgrade can lead: a revision, or to no tables at all.

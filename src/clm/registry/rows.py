@@ -37,6 +37,7 @@ def version_values(artifact: ModelArtifact, path: str, sha256: str) -> dict[str,
         "certificate_json": jsonable(artifact.certificate),
         "profile_json": artifact.profile,
         "origin_json": artifact.origin,
+        "known_answer_json": artifact.known_answer,
     }
 
 
@@ -71,6 +72,7 @@ def artifact_of(row: sa.Row[Any]) -> ModelArtifact:
         pruned_at=row.pruned_at,
         profile=row.profile_json,
         origin=row.origin_json,
+        known_answer=row.known_answer_json,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,8 @@ from clm.core.errors import (
     ChampionChanged,
     ClmError,
     DecisionNotFound,
+    UnknownModelType,
+    UnreadableHere,
     VersionExists,
     VersionNotFound,
 )
@@ -29,6 +31,7 @@ from clm.core.protocols import TrainedModel
 from clm.logs import logger
 from clm.registry.alerts import raise_alert
 from clm.registry.artifacts import ArtifactStore
+from clm.registry.asked import Asked, made_and_read
 from clm.registry.book import SQLEvidenceBook
 from clm.registry.database import Database
 from clm.registry.folder import ModelFolder
@@ -69,6 +72,7 @@ class SQLModelRegistry:
         self.database = Database(db_url, patience=patience)
         self._files = ArtifactStore(model_dir)
         self.folder = ModelFolder(self.database, self._files)
+        self._asked = Asked()
         self._by_series = {series: self}
 
     def for_series(self, series: Series) -> SQLModelRegistry:
@@ -76,7 +80,7 @@ class SQLModelRegistry:
         if other is None:
             other = object.__new__(SQLModelRegistry)
             other.series, other.database = series, self.database
-            other._files, other.folder = self._files, self.folder
+            other._files, other.folder, other._asked = self._files, self.folder, self._asked
             # Made once for all who ask: of many series each asks for every other.
             other._by_series = self._by_series
             self._by_series[series] = other
@@ -93,17 +97,23 @@ class SQLModelRegistry:
         except ArtifactMissing:
             self.folder.require()
             raise
-        family = plugins.model_family(artifact.model_type)
+        said = f"{artifact.model_type} {artifact.version} of {artifact.series}"
         try:
-            return family.from_bytes(raw)
-        except ClmError:
-            raise
+            family = plugins.model_family(artifact.model_type)
+        except UnknownModelType as exc:
+            raise UnreadableHere(f"{said} cannot be read by this process: {exc}") from exc
+        try:
+            model = family.from_bytes(raw)
         except Exception as exc:
-            # A third party's reader may raise anything over bytes that may be anybody's.
-            raise ArtifactCorrupt(
-                f"the file of {artifact.model_type} {artifact.version} of {artifact.series} cannot be read: "
-                f"{type(exc).__name__}"
+            # These are the bytes that were registered: whatever is wrong, it is the reader. A third party's
+            # may raise anything.
+            why = str(exc) if isinstance(exc, ClmError) else type(exc).__name__
+            libraries = made_and_read(artifact, family.library_versions())
+            raise UnreadableHere(
+                f"{said} is intact, but this process cannot read it: {why}; {libraries}"
             ) from exc
+        self._asked.require(artifact, family, model)
+        return model
 
     def prepare(self) -> None:
         """See `PreparedRegistry`: a bucket that is missing, a folder that cannot be written to."""
@@ -231,6 +241,15 @@ class SQLModelRegistry:
             with self.database.writing(fenced=False) as connection:
                 raise_alert(connection, Alert("artifact_quarantined", self.series, model_type, version, said))
         return self._get(model_type, version)
+
+    def keep_answer(self, model_type: str, version: str, known: Mapping[str, Any]) -> None:
+        with self.database.writing() as connection:
+            connection.execute(
+                versions.update()
+                .where(of_series(self.series, model_type), versions.c.version == version)
+                .where(versions.c.known_answer_json.is_(None))
+                .values(known_answer_json=dict(known))
+            )
 
     def reigning(self) -> tuple[tuple[str, ...], ...]:
         """Who reigns anywhere, and since when: equal as long as nothing has changed."""

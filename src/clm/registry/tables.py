@@ -60,6 +60,7 @@ versions = sa.Table(
     sa.Column("quarantined_at", UtcDateTime),
     sa.Column("quarantine_reason", sa.Text),
     sa.Column("pruned_at", UtcDateTime),
+    sa.Column("known_answer_json", sa.JSON(none_as_null=True)),
     sa.UniqueConstraint("model_type", "symbol", "interval", "version", name="uq_clm_model_versions"),
     sa.CheckConstraint(f"status IN ({_STATUSES})", name="ck_clm_model_versions_status"),
     sa.Index(

@@ -41,6 +41,7 @@ def unchanging(snapshot: Snapshot, model: str, served: Served | None) -> dict[st
         "interval_coverage_candles": served.coverage_candles if served else 0,
         "volatility": snapshot.variance**0.5 if snapshot.variance is not None else None,
         "champion_state": served.state if served else "none",
+        "problem": served.told if served else None,
         "champion_since": _time(served.champion_since) if served else None,
         "out_of_distribution": served.score if served else None,
         "out_of_distribution_limit": served.limit if served else None,

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from clm.core import scoring
-from clm.core.alert import Alarm
 from clm.core.book import Forecast, Source
 from clm.core.domain import ModelArtifact, Series, candles_fingerprint, fingerprint, utc
 from clm.core.ensemble import Weighting
@@ -23,12 +22,13 @@ from clm.core.ensembles import ENSEMBLE, EnsembleKeeper, Mixture
 from clm.core.errors import ClmError, InsufficientData
 from clm.core.intervals import IntervalTracker
 from clm.core.protocols import DataClient, FeatureEngineer, ModelRegistry, TrainedModel
-from clm.core.reign import Reign, load_fit, reign_of
+from clm.core.reign import Reign, Unfit, load_fit, look
+from clm.core.sight import Sight
 from clm.core.variance import VARIANCE_MEMORY, variance_after
 from clm.logs import logger
 from clm.serving.loaded import Loaded
 from clm.serving.shelf import Shelf
-from clm.serving.snapshot import Served, Snapshot, oddest
+from clm.serving.snapshot import CHAMPION_UNFIT, UNREADABLE_HERE, Served, Snapshot, oddest
 
 log = logger(__name__)
 #: Rows whose outcomes are scored with each candle: those of a day, so that a short silence leaves no hole.
@@ -51,7 +51,10 @@ class _Candle:
 
 
 class Desk:
-    """Of one series. others: versions that are to answer besides the champions."""
+    """Of one series. others: versions that are to answer besides the champions.
+
+    on_unfit: called when a champion cannot serve; it is for others to decide what becomes of it.
+    """
 
     def __init__(
         self,
@@ -62,14 +65,14 @@ class Desk:
         *,
         ensemble: EnsembleKeeper | None = None,
         guard_hours: float = 0,
-        alarm: Alarm,
+        on_unfit: Callable[[], object] = lambda: None,
         others: Others = lambda series: (),
         shelf: Shelf,
     ) -> None:
         self.series = registry.series
         self._data, self._registry, self._engineer = data, registry, engineer
         self._models, self._ensemble = tuple(models), ensemble
-        self._guard_hours, self._alarm, self._others = guard_hours, alarm, others
+        self._guard_hours, self._on_unfit, self._others = guard_hours, on_unfit, others
         self._shelf = shelf
         self._loaded: dict[tuple[str, str], Loaded] = {}
         self._mixed = IntervalTracker()
@@ -87,7 +90,7 @@ class Desk:
                 self._candle = self._read(now)
                 self._score(self._candle, now)
             candle = self._candle
-            reigns = self._reigns(now)
+            reigns, unfit = self._reigns()
             served = {
                 name: self._serve(loaded, model, candle, now, _state(loaded, reign, now))
                 for name, (reign, loaded, model) in reigns.items()
@@ -99,12 +102,28 @@ class Desk:
                 served[ENSEMBLE] = mixed
             wanted = {(s.model, s.version) for s in (*served.values(), *besides.values())}
             self._loaded = {key: kept for key, kept in self._loaded.items() if key in wanted}
+            served |= unfit
             self.snapshot = Snapshot(
                 series=self.series, open_time=candle.open_time, close=candle.close, variance=candle.variance,
-                by_model=served, by_version=besides,
+                by_model=served, by_version=besides, known=True,
                 champions={name: loaded for name, (_, loaded, _) in reigns.items()}, tracker=self._mixed,
             )  # fmt: skip
             return self.snapshot
+
+    def introduce(self) -> None:
+        """Who reigns, where no candle was ever read: "not known" must not look like "none"."""
+        with self._lock:
+            if self._candle is not None:
+                return
+            reigns, unfit = self._reigns()
+            silent = {
+                name: _silent(loaded.artifact, _state(loaded, reign, None))
+                for name, (reign, loaded, _) in reigns.items()
+            }
+            self.snapshot = replace(
+                self.snapshot, by_model={**silent, **unfit}, known=True,
+                champions={name: loaded for name, (_, loaded, _) in reigns.items()},
+            )  # fmt: skip
 
     def _read(self, now: datetime) -> _Candle:
         size = self._engineer.warmup + 1
@@ -132,17 +151,21 @@ class Desk:
         for model in (*self._models, ENSEMBLE):
             self._registry.book.score(model, candle.outcomes, now)
 
-    def _reigns(self, now: datetime) -> dict[str, tuple[Reign, Loaded, TrainedModel]]:
-        """Champions that can serve; an unfit one gives way first."""
-        names, found = self._engineer.get_feature_names(), {}
+    def _reigns(self) -> tuple[dict[str, tuple[Reign, Loaded, TrainedModel]], dict[str, Served]]:
+        """Champions that can serve, and what the others answer instead: why they do not."""
+        sight, found, silent = Sight.of(self._engineer), {}, {}
         for model in self._models:
-            active = self._registry.get_active(model)
-            if active is None:
+            reign = look(self._registry, model, self._guard_hours)
+            if reign is None:
                 continue
-            reign = reign_of(self._registry, model, names, now, self._alarm, self._guard_hours)
-            if reign is not None:
-                found[model] = (reign[0], self._keep(reign[0].champion, reign[1]), reign[1])
-        return found
+            trained, unfit = load_fit(self._registry, reign.champion, sight)
+            if trained is not None:
+                found[model] = (reign, self._keep(reign.champion, trained), trained)
+            elif unfit is not None:
+                silent[model] = _unable(reign.champion, unfit)
+        if any(served.problem == CHAMPION_UNFIT for served in silent.values()):
+            self._on_unfit()
+        return found, silent
 
     def _keep(self, artifact: ModelArtifact, model: TrainedModel) -> Loaded:
         key = (artifact.model_type, artifact.version)
@@ -158,10 +181,10 @@ class Desk:
     def _besides(
         self, candle: _Candle, now: datetime, reigning: set[str]
     ) -> Iterable[tuple[tuple[str, str], Served]]:
-        names = self._engineer.get_feature_names()
+        sight = Sight.of(self._engineer)
         for model_type, version in self._others(self.series):
             artifact = self._registry.get_version(model_type, version)
-            model, _ = load_fit(self._registry, artifact, names)
+            model, _ = load_fit(self._registry, artifact, sight)
             if model is not None:
                 loaded = self._keep(artifact, model)
                 state = "healthy" if version in reigning else "experiment"
@@ -171,9 +194,8 @@ class Desk:
         self, loaded: Loaded, model: TrainedModel, candle: _Candle, now: datetime, state: str
     ) -> Served:
         artifact, tracker = loaded.artifact, loaded.tracker
-        silent = Served(
-            model=artifact.model_type, version=artifact.version, sha256=artifact.artifact_sha256 or "",
-            trained_at=artifact.trained_at, champion_since=artifact.promoted_at, state=state, forecast=None,
+        silent = replace(
+            _silent(artifact, state),
             coverage=tracker.coverage, coverage_candles=tracker.candles, problem=candle.problem,
         )  # fmt: skip
         if candle.row is None:
@@ -235,10 +257,33 @@ class Desk:
         )  # fmt: skip
 
 
-def _state(loaded: Loaded, reign: Reign, now: datetime) -> str:
+def _silent(artifact: ModelArtifact, state: str) -> Served:
+    """A version without a forecast."""
+    return Served(
+        model=artifact.model_type, version=artifact.version, sha256=artifact.artifact_sha256 or "",
+        trained_at=artifact.trained_at, champion_since=artifact.promoted_at, state=state, forecast=None,
+    )  # fmt: skip
+
+
+def _unable(champion: ModelArtifact, unfit: Unfit) -> Served:
+    """A champion that gives no forecast, and why."""
+    log.warning("champion_does_not_serve", version=champion.version, reason=unfit.reason)
+    problem = UNREADABLE_HERE if unfit.here else CHAMPION_UNFIT
+    return replace(_silent(champion, "unreadable"), problem=problem, told=unfit.reason)
+
+
+def _lost(r2: float | None) -> bool:
+    return r2 is not None and r2 < 0
+
+
+def _state(loaded: Loaded, reign: Reign, now: datetime | None) -> str:
     if loaded.skill.worse_than_zero:
         return "worse_than_zero"
-    return "guarded" if reign.guarded is not None and now < reign.guard_until else "healthy"
+    # Its own holdout, or what it has forecast since, tells that it earns nothing yet: that is no good health.
+    if _lost(loaded.holdout_r2) or _lost(loaded.skill.r2):
+        return "unproven"
+    watched = reign.guarded is not None and (now is None or now < reign.guard_until)
+    return "guarded" if watched else "healthy"
 
 
 def looked(desk: Desk, now: datetime, *, fresh_candles: bool = True) -> bool:
@@ -247,5 +292,16 @@ def looked(desk: Desk, now: datetime, *, fresh_candles: bool = True) -> bool:
         desk.look(now, fresh_candles=fresh_candles)
     except ClmError as error:
         log.warning("serving_look_failed", series=str(desk.series), error=str(error))
+        introduced(desk)
+        return False
+    return True
+
+
+def introduced(desk: Desk) -> bool:
+    """Whether it is known who reigns, candles or none."""
+    try:
+        desk.introduce()
+    except ClmError as error:
+        log.warning("serving_registry_unknown", series=str(desk.series), error=str(error))
         return False
     return True

@@ -12,7 +12,7 @@ from clm.core.domain import Series
 from clm.core.errors import ClmError
 from clm.core.side_by_side import SideBySide
 from clm.logs import logger
-from clm.serving.desk import Desk, looked
+from clm.serving.desk import Desk, introduced, looked
 from clm.serving.snapshot import Snapshot
 
 log = logger(__name__)
@@ -47,7 +47,7 @@ class Follower:
         self._clock_lock = threading.Lock()
         self._wake, self._over = threading.Event(), threading.Event()
         self._first = threading.Event()
-        self._known: dict[Series, tuple[Desk, Hashable]] = {}
+        self._known: dict[Series, tuple[Desk, Hashable, bool]] = {}
         self._closed: dict[Series, datetime] = {}
         self._due = 0.0
         self._thread: threading.Thread | None = None
@@ -134,14 +134,15 @@ class Follower:
 
     def _look_at_candles(self, desks: Mapping[Series, Desk]) -> float:
         """Looks at the series whose candle has closed; seconds until the clock is to be read again."""
+        asked = self._clock.asking()
         try:
             now = self._exchange_time()
         except ClmError as error:
             log.warning("serving_clock_unknown", reason=str(error))
             return _RETRY_SECONDS
         with self._clock_lock:
-            first = self._clock.last is None
-            self._clock.read(now)
+            self._clock.read(now, asked)
+            again = self._clock.again_in()
         closes = {series: newest_close(now, series.step) for series in desks}
         due = [desk for series, desk in desks.items() if self._closed.get(series) != closes[series]]
         sound = True
@@ -150,8 +151,8 @@ class Follower:
                 self._closed[desk.series] = closes[desk.series]
             else:
                 sound = False
-        if first:
-            return 0.2
+        if again is not None:
+            return again
         with self._clock_lock:
             steps = {series.step for series in desks}
             away = [self._clock.seconds_until(next_look(now, step)) for step in steps]
@@ -165,12 +166,12 @@ class Follower:
             log.warning("serving_registry_unknown", reason=str(error))
             return
         now = self.now()
-        if now is None:
-            return
         # What changes while this looks is seen by the next look; one that fails looks again then.
         for series, desk in self._desks.items():
-            known = (desk, answering.get(series))
-            if self._known.get(series) != known and looked(desk, now, fresh_candles=False):
+            known = (desk, answering.get(series), now is not None)
+            if self._known.get(series) == known:
+                continue
+            if introduced(desk) if now is None else looked(desk, now, fresh_candles=False):
                 self._known[series] = known
 
 

@@ -94,6 +94,7 @@ class Forecasts:
         snapshot = Snapshot(
             series=series, open_time=frame.index[-1].to_pydatetime(), close=float(frame["close"].iloc[-1]),
             variance=float(variance_after(frame).iloc[-1]), champions=known.champions, tracker=known.tracker,
+            known=known.known,
         )  # fmt: skip
         members = self.models(series) if wanted == ENSEMBLE else (wanted,)
         made = {m: self._forecast(snapshot, known.by_model[m], row) for m in members if m in known.champions}

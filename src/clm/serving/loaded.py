@@ -18,12 +18,16 @@ _MEMORY = timedelta(days=90)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """tracker: learnt from the version's scored forecasts; skill: of the same. The model is on the shelf."""
+    """tracker: learnt from the version's scored forecasts; skill: of the same. The model is on the shelf.
+
+    holdout_r2: against forecasting zero, on the hours its recipe was judged on; None where it has none.
+    """
 
     artifact: ModelArtifact
     profile: Profile | None
     tracker: IntervalTracker
     skill: Skill
+    holdout_r2: float | None = None
 
     @classmethod
     def of(cls, registry: ModelRegistry, artifact: ModelArtifact) -> Loaded:
@@ -31,9 +35,10 @@ class Loaded:
         profile = Profile.from_json(artifact.profile) if artifact.profile else None
         # The rest is told by the registry; kept here, it would be most of what a series weighs.
         light = replace(
-            artifact, profile=None, origin=None, certificate=None, metrics={}, params={}, library_versions={}
-        )
-        blank = cls(light, profile, IntervalTracker(), Skill(0))
+            artifact, profile=None, origin=None, certificate=None, known_answer=None, metrics={}, params={},
+            library_versions={},
+        )  # fmt: skip
+        blank = cls(light, profile, IntervalTracker(), Skill(0), artifact.metrics.get("r2"))
         return blank.learnt(registry)
 
     def unlikeness(self, names: Sequence[str], row: FeatureRow) -> tuple[float | None, float | None]:

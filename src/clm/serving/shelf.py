@@ -35,7 +35,7 @@ class Shelf:
             self._kept.clear()
 
     def take(self, registry: ModelRegistry, artifact: ModelArtifact) -> TrainedModel:
-        """The model of a version. Raises ArtifactMissing, ArtifactCorrupt where it has to be read."""
+        """The model of a version. Where it has to be read, raises what `ModelRegistry.load_model` does."""
         with self._lock:
             model = self._kept.get(str(artifact.artifact_sha256))
         if model is None:

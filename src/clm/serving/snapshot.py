@@ -12,15 +12,19 @@ from clm.core.domain import Series
 from clm.core.intervals import Interval, IntervalTracker
 from clm.serving.loaded import Loaded
 
+#: Reasons of a champion that gives no forecast: here only, or anywhere.
+UNREADABLE_HERE, CHAMPION_UNFIT = "unreadable_here", "champion_unfit"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """One version's forecast of the newest candle.
 
-    forecast: log return, None where there is none, and then `problem` says which reason. state: healthy,
-    guarded or worse_than_zero. sha256: of the artifact; of an ensemble, over its members'. interval: None
-    without a forecast; coverage: of the intervals before, measured. score, limit: how unlike training the
-    candle is, and beyond what it counts as unlike. weights: of an ensemble's members.
+    forecast: log return, None where there is none, and then `problem` says which reason, and `told` in words
+    where there is more to say. state: healthy, guarded, unproven, worse_than_zero or unreadable.
+    sha256: of the artifact; of an ensemble, over its members'. interval: None without a forecast; coverage:
+    of the intervals before, measured. score, limit: how unlike training the candle is, and beyond what it
+    counts as unlike. weights: of an ensemble's members.
     """
 
     model: str
@@ -37,6 +41,7 @@ class Served:
     limit: float | None = None
     weights: Mapping[str, float] | None = None
     problem: str | None = None
+    told: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +51,7 @@ class Snapshot:
     close: its last price; variance: σ̂² known then. by_model: the champions', and the ensemble's where there
     is one; by_version: (model type, version) of whoever else is to answer. champions: who forecast, to be
     asked about other candles; tracker: of the ensemble, for the same. told: what answers of this snapshot
-    have in common, made when first needed.
+    have in common, made when first needed. known: whether it was looked at all who reigns.
     """
 
     series: Series
@@ -58,6 +63,7 @@ class Snapshot:
     champions: Mapping[str, Loaded] = field(default_factory=dict, repr=False)
     tracker: IntervalTracker = field(default_factory=IntervalTracker, repr=False)
     told: dict[tuple[str, str | None], Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    known: bool = False
 
     @property
     def made_at(self) -> datetime | None:
@@ -76,11 +82,13 @@ class Limits:
 def reasons(served: Served | None, snapshot: Snapshot, now: datetime | None, limits: Limits) -> list[str]:
     """Why an answer is not usable, in words for machines; empty when it is. now: the exchange's."""
     if served is None:
-        return ["no_champion"]
+        return ["no_champion"] if snapshot.known else ["stale_data"]
     found = [served.problem] if served.problem is not None else []
     made_at = snapshot.made_at
     if now is None or made_at is None or now - made_at > limits.data_age:
         found.append("stale_data")
+    if now is not None and made_at is not None and now - made_at >= snapshot.series.step:
+        found.append("target_closed")
     if now is not None and now - served.trained_at > limits.model_age:
         found.append("stale_model")
     if served.score is not None and served.limit is not None and served.score > served.limit:

@@ -12,11 +12,12 @@ from clm.core import scoring
 from clm.core.alert import Alarm, Alert
 from clm.core.bookkeeper import Bookkeeper
 from clm.core.contest import Contest
-from clm.core.domain import ModelArtifact, Series, feature_columns
+from clm.core.domain import ModelArtifact, Series
 from clm.core.errors import EvidenceMoved, SchemaMismatch, StorageFailed, TrainingFailed
 from clm.core.experiments import Arm, Experiment
 from clm.core.protocols import ModelRegistry, TrainedModel
 from clm.core.reign import load_fit
+from clm.core.sight import Sight
 from clm.core.stores import ExperimentStore
 from clm.core.verdicts import Ended, Lost
 from clm.logs import logger
@@ -56,10 +57,10 @@ class Contests:
         return [e for e in found if e.starts_at <= now and e.model_type in models]
 
     def entered(
-        self, registry: ModelRegistry, experiments: Sequence[Experiment], features: pd.DataFrame
+        self, registry: ModelRegistry, experiments: Sequence[Experiment], features: pd.DataFrame, sight: Sight
     ) -> tuple[Entered, ...]:
         """Both arms of each, loaded and tried on the newest row of `features`."""
-        return tuple(_entered(registry, experiment, features) for experiment in experiments)
+        return tuple(_entered(registry, experiment, features, sight) for experiment in experiments)
 
     def settle(
         self, keeper: Bookkeeper, entered: Sequence[Entered], now: datetime, known_until: datetime
@@ -89,13 +90,18 @@ class Contests:
                 yield experiment, ended
 
 
-def _entered(registry: ModelRegistry, experiment: Experiment, features: pd.DataFrame) -> Entered:
-    names = feature_columns(features.columns)
+def _entered(
+    registry: ModelRegistry, experiment: Experiment, features: pd.DataFrame, sight: Sight
+) -> Entered:
     since, arms = experiment.first_candle - experiment.series.step, []
     for arm in Arm:
         artifact = registry.get_version(experiment.model_type, experiment.version_of(arm))
         try:
-            model, unfit = load_fit(registry, artifact, names)
+            model, unfit = load_fit(registry, artifact, sight)
+            if unfit is not None and unfit.here:
+                # Another process may be able to; an arm that is not watched here is not lost.
+                log.warning("arm_unreadable_here", experiment=experiment.experiment_id, reason=unfit.reason)
+                return Entered(experiment, (), None)
             if model is None:
                 cause = unfit.reason if unfit is not None else "it does not load"
                 return Entered(experiment, (), Lost(arm, cause), damaged=unfit is not None and unfit.damaged)

@@ -18,17 +18,17 @@ import pandas as pd
 from clm.core import scoring
 from clm.core.alert import Alarm, Alert
 from clm.core.ambit import about
+from clm.core.answers import keep_answer
 from clm.core.book import Forecast, Source
 from clm.core.domain import (
     Decision,
     ModelArtifact,
     Series,
     VersionStatus,
-    feature_columns,
     utc,
 )
 from clm.core.ensembles import ENSEMBLE
-from clm.core.errors import ClmError, EvidenceMoved
+from clm.core.errors import ClmError, EvidenceMoved, UnreadableHere
 from clm.core.experiments import Experiment
 from clm.core.protocols import FeatureEngineer, TrainedModel
 from clm.core.reign import load_fit, look, reign_of
@@ -167,21 +167,29 @@ class LiveShadow:
         self, desk: Desk, model_type: str, known: Known
     ) -> Iterator[tuple[ModelArtifact, TrainedModel, datetime | None, datetime | None]]:
         """Champion, challengers, guarded previous champion, arms, if they can serve; from and until when."""
-        registry = desk.keeper.registry
-        names = feature_columns(known.features.columns)
-        found = reign_of(registry, model_type, names, known.now, self._alarm, desk.policy.guard_hours)
+        registry, sight = desk.keeper.registry, self.looking.sight
+        try:
+            found = reign_of(registry, model_type, sight, known.now, self._alarm, desk.policy.guard_hours)
+        except UnreadableHere as error:
+            # Whoever can read it goes on watching; here nothing is known of it.
+            log.warning("champion_unreadable_here", model=model_type, reason=str(error))
+            found = None
         always: set[str] = set()
         if found is not None:
             reign, champion = found
             always.add(reign.champion.version)
+            keep_answer(registry, reign.champion, champion, known.features)
             yield reign.champion, champion, None, None
             beside = [(a, None) for a in registry.challengers(model_type)] if desk.policy.continuous else []
             guarded = [(reign.guarded, reign.guard_until)] if reign.guarded else []
             for artifact, until in (*beside, *guarded):
-                model, unfit = load_fit(registry, artifact, names)
+                model, unfit = load_fit(registry, artifact, sight)
                 if model is not None:
+                    keep_answer(registry, artifact, model, known.features)
                     always |= {artifact.version} if until is None else set()
                     yield artifact, model, None, until
+                elif unfit is not None and unfit.here:
+                    log.warning("version_unreadable_here", version=artifact.version, reason=unfit.reason)
                 elif unfit is not None and artifact.status is VersionStatus.SHADOW:
                     carry_unloadable(registry, artifact, unfit, known.now)
         for arm in known.entrants(model_type):
@@ -254,6 +262,9 @@ class LiveShadow:
             except EvidenceMoved as error:
                 # Another process is at it: what it has stored counts, and the next tick goes on there.
                 log.info("evidence_moved", reason=str(error))
+            except UnreadableHere as error:
+                # It stays due: whoever can read the version carries it out.
+                log.warning("decision_left_to_others", reason=str(error))
         return decisions
 
     def _conclude(self, desk: Desk, seen: _Seen) -> Iterator[Experiment]:

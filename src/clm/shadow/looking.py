@@ -18,6 +18,7 @@ from clm.core.experiments import Experiment
 from clm.core.policy import PromotionPolicy
 from clm.core.protocols import DataClient, FeatureEngineer, TrainedModel
 from clm.core.side_by_side import SideBySide
+from clm.core.sight import Sight
 from clm.core.variance import VARIANCE_MEMORY, variance_after
 from clm.shadow.contests import Contests, Entered, Entrant
 
@@ -69,6 +70,11 @@ class Looking:
         self._closed: dict[Series, datetime] = {}
         self._lanes = SideBySide(_LANES, "clm-shadow")
 
+    @property
+    def sight(self) -> Sight:
+        """What features are computed."""
+        return Sight.of(self._features)
+
     def done(self, series: Series, now: datetime) -> None:
         """Everything of its newest candle is done."""
         self._closed[series] = newest_close(now, series.step)
@@ -113,7 +119,7 @@ class Looking:
         digest, warmup = candles_fingerprints(candles), self._features.warmup
         inputs_at = cache(lambda at: digest(max(0, at - warmup), at + 1))
         features = self._features.transform(candles)
-        contests = self._contests.entered(registry, begun, features)
+        contests = self._contests.entered(registry, begun, features, self.sight)
         return Known(now, candles, features, variance_after(candles), inputs_at, contests)
 
     def _newest(self, desk: Desk, now: datetime, begun: Sequence[Experiment]) -> datetime:
