@@ -111,8 +111,9 @@ def test_what_happens_after_now_changes_no_bit_of_a_cycle() -> None:
         features = QuantumFeatureEngineer()
         ticks = iter(range(100))
         manager = manager_over(
-            client, registry, features=features, training_lookback_days=150, clock=lambda: float(next(ticks))
-        )
+            client, registry, features=features, training_lookback_days=150, clock=lambda: float(next(ticks)),
+            wall=now.to_pydatetime,
+        )  # fmt: skip
         report = manager.run_full_cycle()
         version = registry.get_active("lightgbm")
         assert version is not None

@@ -178,7 +178,7 @@ class TestAModelOverAllSeries:
 class TestASeriesOfThePool:
     def test_that_is_too_short_keeps_nobody_from_the_model_over_the_others(self, tmp_path: Path) -> None:
         frames = [(Series(s, "1h"), _walk(k)) for k, s in enumerate(("BTCUSDT", "ETHUSDT", "SOLUSDT"))]
-        frames[2] = (frames[2][0], frames[2][1].iloc[-900:])
+        frames[2] = (frames[2][0], frames[2][1].iloc[-300:])
         more = {**TWO, "symbols": ("BTCUSDT", "ETHUSDT", "SOLUSDT")}
         with (
             serving(merge(frames)) as exchange,

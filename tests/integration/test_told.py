@@ -82,7 +82,7 @@ def test_a_training_that_fails_is_told_with_its_cause_once_until_one_succeeds(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     with running_service(tmp_path, models=MODELS, alert_urls=receiver.url) as (application, _):
-        never = RunRequest(force=True, params={"lightgbm": {"min_data_in_leaf": 10**6}})
+        never = RunRequest(force=True, params={"lightgbm": {"lambda_l1": 10**6}})
         for _ in range(2):
             application.run(never)
 

@@ -101,7 +101,7 @@ class TestASeriesThatIsAdded:
 
     def test_says_how_many_candles_its_history_lacks(self, service: Service) -> None:
         client, application, _ = service
-        asked = {"symbol": "ETHUSDT", "overrides": {"holdout_days": 385, "training_lookback_days": 800}}
+        asked = {"symbol": "ETHUSDT", "overrides": {"shadow_test_hours": 9240, "training_lookback_days": 800}}
 
         note = client.post("/api/clm/series", json=asked).json()["note"]
 
