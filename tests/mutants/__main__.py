@@ -69,7 +69,7 @@ def main(words: Sequence[str]) -> int:
     read = tomllib.loads((Path(__file__).parent / "mutants.toml").read_text(encoding="utf-8"))
     every = [Mutant(**{**entry, "killed_by": tuple(entry["killed_by"])}) for entry in read["mutant"]]
     mutants = [m for m in every if not words or any(word in f"{m.name} {m.file}" for word in words)]
-    unfit = [said for mutant in mutants if (said := _unfit(mutant)) is not None]
+    unfit = [said for mutant in mutants if (said := unfit_for(mutant)) is not None]
     if unfit or not mutants:
         print("\n".join(unfit) or "no mutant has such a name")
         return 1
@@ -98,7 +98,7 @@ def main(words: Sequence[str]) -> int:
     return int("SURVIVED" in ends or quick < min(_ENOUGH, len(mutants)))
 
 
-def _unfit(mutant: Mutant) -> str | None:
+def unfit_for(mutant: Mutant) -> str | None:
     """Why it cannot be tried, None where it can."""
     text = (ROOT / mutant.file).read_text(encoding="utf-8")
     found = text.count(mutant.before)
