@@ -27,8 +27,16 @@ def predict(
         every = [application.find_series(name.strip(), interval) for name in names]
         every = every or [s for s in application.series if interval in (None, s.interval)]
         answers = [application.forecasts.answer(series, model) for series in every]
+    _print(answers, as_json)
+    if answers and all(a["forecast"] is None and "stale_data" in a["reasons"] for a in answers):
+        # The exchange did not answer: what follows a forecast must not go on as if there were one.
+        raise typer.Exit(1)
+
+
+def _print(answers: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        return print_json({"answers": answers})
+        print_json({"answers": answers})
+        return
     rows = [
         (
             f"{a['symbol']} {a['interval']}", a["model"], a["version"], _time(a["candle_close_time"]),
@@ -41,7 +49,9 @@ def predict(
         "series", "model", "version", "made at", "basis points", "price", f"{_level(answers)} interval",
         "usable",
     )  # fmt: skip
-    return print_table("Forecasts of the next candle", columns, rows, "")
+    print_table("Forecasts of the next candle", columns, rows, "")
+    for problem in dict.fromkeys(a["problem"] for a in answers if a["problem"]):
+        typer.echo(problem)
 
 
 def ensemble(symbol: Symbol = None, interval: Interval = None, as_json: Json = False) -> None:
