@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from clm.core.domain import SCALE, TARGET, FloatArray, feature_columns, is_past
+from clm.core.domain import SCALE, TARGET, FloatArray, feature_columns
 from clm.core.errors import ClmError, TrainingFailed
 from clm.core.protocols import TrainedModel
 
@@ -38,12 +38,11 @@ def scale(rows: pd.DataFrame) -> FloatArray:
 
 
 def inputs(model: TrainedModel, rows: pd.DataFrame) -> pd.DataFrame:
-    """Of a frame that tells the past as well, the columns a model knows, in its order.
-
-    One that lacks some of them stays as it is, for the model to say so.
+    """Of a frame that tells more, the columns a model knows, in its order: what it was not made of is not its
+    business. One that lacks some of them stays as it is, for the model to say so.
     """
     names, present = list(model.feature_names), feature_columns(rows.columns)
-    if names == present or not any(map(is_past, present)) or not set(names) <= set(present):
+    if names == present or not set(names) <= set(present):
         return rows
     chosen: pd.DataFrame = rows[names]
     return chosen
