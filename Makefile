@@ -40,7 +40,7 @@ help:
 	@echo "make rehearse   what takes longer: networks, fuzzing, replicas, a cluster, the documentation, replays"
 	@echo "make browser the dashboard in a real Chromium"
 	@echo "make faults  rehearsals: kills, full disks, a database that restarts, a lying exchange"
-	@echo "make mutants 41 ways to break the product, each of which a test must notice"
+	@echo "make mutants 47 ways to break the product, each of which a test must notice"
 	@echo "make docs    the documentation as a site, in site/; a dead link fails"
 	@echo "make screenshots   the pictures of the dashboard in docs/images"
 	@echo "make check   format, lint, types, import rules"
@@ -136,7 +136,8 @@ check: $(BROWSER)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Child processes are measured too; the nursery's forks among them.
+# Child processes are measured too, the nursery's forks among them, whatever folder they work in.
+coverage: export COVERAGE_FILE = $(CURDIR)/.coverage
 coverage: $(DEEP) $(DOCS)
 	rm -f .coverage .coverage.*
 	-$(BIN)/coverage run -m pytest -q -n logical --dist loadfile --ignore tests/browser --ignore tests/faults
