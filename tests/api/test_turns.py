@@ -20,7 +20,7 @@ WANTED = [(BTC, ("lightgbm", "xgboost"))]
 
 
 def test_each_model_of_a_run_says_what_came_of_it_and_its_lines_stay(tmp_path: Path) -> None:
-    never = {"lightgbm": {"num_trees": 5, "min_data_in_leaf": 10**6}}
+    never = {"lightgbm": {"num_trees": 5, "min_data_in_leaf": 100, "lambda_l1": 10**6}}
     with running_service(tmp_path, training_params=never) as (application, exchange):
         client = caller(create_app(application))
         hold_back(exchange)

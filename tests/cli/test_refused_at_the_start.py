@@ -40,7 +40,9 @@ def test_a_command_that_would_train_is_refused_and_leaves_no_run(
     assert done.returncode == 2, done.stderr
     assert name in done.stderr
     assert said in " ".join(done.stderr.split())
-    assert json.loads(shell("status", "--json").stdout)["run_id"] is None
+    told = shell("status", "--json")
+    # Where it was refused as the settings were read, there is not even a database that a run could be in.
+    assert "no database at" in told.stderr or json.loads(told.stdout)["run_id"] is None
 
 
 def test_over_rest_parameters_and_overrides_are(tmp_path: Path) -> None:

@@ -20,14 +20,17 @@ MAX_JUMP = 5.0
 def jumps(candles: pd.DataFrame, most: float = MAX_JUMP) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Of each candle, whether its open lies more than `most` times above or below the close before it.
 
-    The first never does. most: infinite: none does.
+    The first never does, nor where there are closes alone. most: infinite: none does.
     """
+    found = np.zeros(len(candles), dtype=bool)
+    if "open" not in candles.columns:
+        return found
     opens, closes = (candles[name].to_numpy(dtype=np.float64) for name in ("open", "close"))
-    found = np.zeros(len(opens), dtype=bool)
     found[1:] = jumped(closes[:-1], opens[1:], most)
     return found
 
 
 def jumped(close: FloatArray, following: FloatArray, most: float) -> Any:
     """Whether a price is more than `most` times another, or less than that part of it."""
-    return (following > close * most) | (close > following * most)
+    # Divided, not multiplied: the largest price there is must not overflow.
+    return (following / most > close) | (close / most > following)

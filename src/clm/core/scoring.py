@@ -39,10 +39,11 @@ def scale(rows: pd.DataFrame) -> FloatArray:
 
 def inputs(model: TrainedModel, rows: pd.DataFrame) -> pd.DataFrame:
     """Of a frame that tells more, the columns a model knows, in its order: what it was not made of is not its
-    business. One that lacks some of them stays as it is, for the model to say so.
+    business. One that lacks some of them stays as it is, for the model to say so; of a model that names none
+    nothing is left out.
     """
     names, present = list(model.feature_names), feature_columns(rows.columns)
-    if names == present or not set(names) <= set(present):
+    if not names or names == present or not set(names) <= set(present):
         return rows
     chosen: pd.DataFrame = rows[names]
     return chosen
