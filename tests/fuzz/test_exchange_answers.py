@@ -140,6 +140,8 @@ def liar() -> Iterator[Liar]:
 
 def _client(liar: Liar, folder: Path | None) -> BinanceDataClient:
     pace = Pace(attempts=2, first_wait=0.001, longest_wait=0.01, sleep=lambda seconds: None)
+    # What it asked this machine for before is forgotten.
+    pace.account.reopen(liar.url.removeprefix("http://"))
     return BinanceDataClient(
         base_url=liar.url, data_dir=folder or Path("unused"), cache_enabled=folder is not None, pace=pace
     )

@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 
 from clm.core import plugins
-from clm.core.errors import ArtifactCorrupt, SchemaMismatch
+from clm.core.errors import ArtifactCorrupt, SchemaMismatch, UnreadableHere
 from clm.registry.sql import SQLModelRegistry
 from tests.support.frames import feature_frame
 from tests.support.versions import BTC, candidate
@@ -61,7 +61,7 @@ def outcome_of(folder: Path, family: str, file: str) -> str:
     try:
         with SQLModelRegistry(f"sqlite:///{folder}/clm.db", folder, series=BTC) as registry:
             answer = registry.load_model(artifact).predict(_FRAME)
-    except ArtifactCorrupt:
+    except (ArtifactCorrupt, UnreadableHere):
         return "the registry refuses what the family reads" if readable else "corrupt"
     except SchemaMismatch:
         return "mismatch"

@@ -26,6 +26,11 @@ MIN_ROWS, ROOM = 200, 220
 MIN_COMPARED = 30
 #: A lookback with no room for the configured purge is at least so many purges long.
 _PURGES = 14
+#: Window → the setting it is told by.
+_SETTINGS = {
+    "lookback": "training_lookback_days", "holdout": "holdout_days", "shadow": "shadow_test_hours",
+    "purge": "purge_hours",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,10 @@ class TimelineRule:
     horizon: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("lookback", "holdout", "shadow", "purge"):
+        for name, setting in _SETTINGS.items():
             value: timedelta = getattr(self, name)
             if value <= timedelta(0):
-                raise InvalidSetting(name, str(value), "a positive length of time")
+                raise InvalidSetting(setting, str(value), "a positive length of time")
         if self.horizon < 1:
             raise InvalidSetting("horizon", self.horizon, "a whole number of candles, at least 1")
 
