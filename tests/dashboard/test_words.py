@@ -33,6 +33,26 @@ def test_a_state_says_what_matters_most() -> None:
 
 
 @pytest.mark.parametrize(
+    ("r2", "said"),
+    [
+        ({"on its holdout": 0.004, "live": None}, ("healthy", "good")),
+        ({"on its holdout": -0.0042}, ("unproven: R² against zero is −0.42 % on its holdout", "warn")),
+        (
+            {"on its holdout": 0.004, "live": -0.04},
+            ("unproven: R² against zero is −4.00 % live", "warn"),
+        ),
+    ],
+)
+def test_no_champion_that_loses_to_zero_is_called_healthy(
+    r2: dict[str, float | None], said: tuple[str, str]
+) -> None:
+    words, tone = state_of(_standing(), r2)
+
+    assert (words.replace("\u00a0", " "), tone) == said
+    assert state_of(_standing(3, None, 0.4), r2)[0].endswith("; 1 challenger(s) in shadow")
+
+
+@pytest.mark.parametrize(
     ("name", "value", "said"),
     [("r2", -0.0183, "−1.83 %"), ("rmse", 0.0073, "73.0 bp"), ("directional_accuracy", None, "—")],
 )

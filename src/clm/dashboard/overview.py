@@ -11,7 +11,7 @@ from nicegui import ui
 from clm.core.domain import INTERVALS
 from clm.dashboard.desk import Session
 from clm.dashboard.frame import Fresh, empty, frame
-from clm.dashboard.pictures import sparks
+from clm.dashboard.pictures import TELLING, sparks
 from clm.dashboard.place import Clock
 from clm.dashboard.words import metrics, state_of, when
 from clm.jobs.schedule import cron_trigger
@@ -112,6 +112,16 @@ def _attention(found: dict[str, Any], clock: Clock) -> None:
         ui.link("To the retrainings", "/retrain")
 
 
+def _r2(
+    champion: dict[str, Any], live: dict[str, Any] | None, reigns: dict[str, Any] | None
+) -> dict[str, float | None]:
+    """A champion's R² against zero, on its holdout and, once there are enough candles to say so, live."""
+    found = {"on its holdout": (champion.get("metrics") or {}).get("r2")}
+    if live is not None and reigns is not None and live["version"] == reigns["version"]:
+        found["live"] = live["r2"] if live["candles"] >= TELLING else None
+    return found
+
+
 def _card(
     clock: Clock,
     standing: dict[str, Any],
@@ -120,8 +130,8 @@ def _card(
     live: dict[str, Any] | None,
 ) -> None:
     """decided: the last promotion and the last decision of all."""
-    said, tone = state_of(standing)
     reigns, model = standing["champion"], standing["model_type"]
+    said, tone = state_of(standing, _r2(champion, live, reigns))
     where = f"symbol={standing['symbol']}&interval={standing['interval']}&model={model}"
     with ui.element("article").classes("clm-card flex flex-col gap-1"):
         ui.html(f"<h2>{standing['symbol']} {standing['interval']} · {model}</h2>", sanitize=False)

@@ -236,7 +236,7 @@ _WIDE, _HIGH = 120, 28
 
 
 #: Fewer scored candles than this say nothing: one of them may be right or wrong.
-_TELLING = 24
+TELLING = 24
 
 
 def sparks(skill: dict[str, Any], hours: float) -> None:
@@ -244,10 +244,8 @@ def sparks(skill: dict[str, Any], hours: float) -> None:
     if not skill["candles"]:
         ui.label("live: no forecast has been scored yet").classes("clm-soft text-sm")
         return
-    if skill["candles"] < _TELLING:
-        said = (
-            f"live: {skill['candles']} of the {_TELLING} scored candles that a figure needs to say anything"
-        )
+    if skill["candles"] < TELLING:
+        said = f"live: {skill['candles']} of the {TELLING} scored candles that a figure needs to say anything"
         ui.label(said).classes("clm-soft text-sm")
         return
     with ui.element("div").classes("clm-sparks"):

@@ -56,8 +56,11 @@ def metrics(found: Mapping[str, float | None] | None) -> str:
     return " · ".join(f"{_METRICS[n][0]} {metric(n, found.get(n))}" for n in _METRICS if n in found) or "—"
 
 
-def state_of(standing: Mapping[str, Any]) -> tuple[str, str]:
-    """How a model of a series fares, in words, and how good that is: good, busy, warn or none."""
+def state_of(standing: Mapping[str, Any], r2: Mapping[str, float | None] | None = None) -> tuple[str, str]:
+    """How a model of a series fares, in words, and how good that is: good, busy, warn or none.
+
+    r2: the champion's against forecasting zero, by where: no champion that loses to zero is called healthy.
+    """
     champion = standing["champion"]
     if champion is None:
         return "no champion yet: start a retraining", "none"
@@ -71,9 +74,15 @@ def state_of(standing: Mapping[str, Any]) -> tuple[str, str]:
         return f"guarded until {guard['until'][:10]}, E = {guard['e']:.3g} of {guard['e_needed']:.3g}", "busy"
     if due is not None and champion["age_days"] is not None and _past_due(champion):
         return f"stale: {champion['age_days']:.0f} days old", "warn"
+    lost = [
+        f"{metric('r2', value)} {where}"
+        for where, value in (r2 or {}).items()
+        if value is not None and value < 0
+    ]
+    said, tone = (f"unproven: R² against zero is {', '.join(lost)}", "warn") if lost else ("healthy", "good")
     if standing["challengers"]:
-        return f"healthy; {len(standing['challengers'])} challenger(s) in shadow", "good"
-    return "healthy", "good"
+        said += f"; {len(standing['challengers'])} challenger(s) in shadow"
+    return said, tone
 
 
 def _past_due(champion: Mapping[str, Any]) -> bool:
