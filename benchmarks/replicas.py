@@ -20,7 +20,7 @@ from benchmarks.rehearsal import Stage, broken_promises, serve, stage
 from clm.bootstrap import Application
 from clm.core.book import Source
 from clm.core.runs import RunKind, RunState
-from clm.jobs.schedule import cron_trigger, newest_slot
+from clm.jobs.schedule import cron_trigger
 from clm.telemetry import set_up_logging
 
 SCHEDULE = "0 2 * * *"
@@ -77,7 +77,7 @@ def _let_finish(application: Application) -> None:
     while time.monotonic() < deadline:
         runs = [*application.runs.recent(5), *application.runs.recent(5, RunKind.SHADOW)]
         newest = application.runs.newest_slot(RunKind.RETRAIN)
-        due = newest_slot(cron_trigger(SCHEDULE), application.now())
+        due = cron_trigger(SCHEDULE).newest(application.now())
         if newest == due and all(run.state.over for run in runs):
             time.sleep(2)
             return

@@ -149,8 +149,8 @@ def cycle(task: Task) -> Done:
 
 def _pool(settings: Settings, tasks: int) -> LocalPool | DaskPool:
     limits = Limits(settings.series_time_limit_minutes * 60, settings.run_memory_limit_mb)
-    if scheduler_of(settings) is not None:
-        return DaskPool(scheduler_of(settings) or "", limits)
+    if (scheduler := scheduler_of(settings)) is not None:
+        return DaskPool(scheduler, limits)
     return LocalPool(min(settings.processes or cores(), tasks), limits)
 
 

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from clm.api.app import create_app
 from clm.bootstrap import Application
-from clm.core.domain import VersionStatus
+from clm.core.domain import ModelArtifact, Progress, VersionStatus
 from clm.core.recompute import recompute
 from clm.core.runs import RunRequest
 from clm.exchange.server import ExchangeServer
@@ -44,6 +44,15 @@ def asked(application: Application, true: Callable[[dict[str, Any]], bool] = boo
     return eventually(answer, "another answer")
 
 
+def trained(exchange: ExchangeServer, folder: Path) -> ModelArtifact:
+    """A champion of all features, made by a process that has ended."""
+    with application(exchange, folder, features="advanced") as able:
+        assert able.run(FORCED).error is None
+        champion = able.registry.get_active(MODEL)
+        assert champion is not None
+        return champion
+
+
 def because(reason: str) -> Callable[[dict[str, Any]], bool]:
     return lambda answer: reason in answer["reasons"]
 
@@ -51,12 +60,9 @@ def because(reason: str) -> Callable[[dict[str, Any]], bool]:
 def test_features_that_a_setting_leaves_out_are_named_and_the_champion_stays(
     exchange: ExchangeServer, tmp_path: Path
 ) -> None:
-    with application(exchange, tmp_path, features="advanced") as able:
-        assert able.run(FORCED).error is None
-        champion = able.registry.get_active(MODEL)
-        assert champion is not None
-        decided = able.registry.get_decisions(MODEL)
+    champion = trained(exchange, tmp_path)
     with application(exchange, tmp_path, features="basic") as lacking:
+        decided = lacking.registry.get_decisions(MODEL)
         answer = asked(lacking, because("unreadable_here"))
 
         assert (answer["version"], answer["forecast"], answer["usable"]) == (champion.version, None, False)
@@ -72,10 +78,7 @@ def test_features_that_a_setting_leaves_out_are_named_and_the_champion_stays(
 def test_a_cycle_that_cannot_read_the_champion_replaces_it_and_it_can_be_brought_back(
     exchange: ExchangeServer, tmp_path: Path
 ) -> None:
-    with application(exchange, tmp_path, features="advanced") as able:
-        assert able.run(FORCED).error is None
-        champion = able.registry.get_active(MODEL)
-        assert champion is not None
+    champion = trained(exchange, tmp_path)
     with application(exchange, tmp_path, features="basic") as lacking:
         assert lacking.run(FORCED).error is None
 
@@ -89,6 +92,26 @@ def test_a_cycle_that_cannot_read_the_champion_replaces_it_and_it_can_be_brought
 
         assert back.version == champion.version
         assert asked(able, lambda answer: answer["usable"])["version"] == champion.version
+
+
+def test_nor_does_it_replace_one_that_came_while_it_trained(exchange: ExchangeServer, tmp_path: Path) -> None:
+    more = {"promotion_policy": "newest"}
+    with application(exchange, tmp_path, features="advanced", **more) as able:
+        for _ in range(2):
+            assert able.run(FORCED).error is None
+        _, other = able.registry.get_model_history(MODEL)
+
+        def meanwhile(progress: Progress) -> None:
+            if progress.step == "refit":
+                able.registry.promote(MODEL, other.version)
+
+        with application(exchange, tmp_path, features="basic", **more) as lacking:
+            outcome = lacking.run(FORCED, meanwhile)
+
+        active = able.registry.get_active(MODEL)
+        assert active is not None
+        assert active.version == other.version
+        assert "was not promoted" in str(outcome.error)
 
 
 def test_a_champion_whose_file_is_gone_is_told_of_and_the_live_shadow_decides(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from clm.core.errors import ExchangeUnavailable, InvalidSetting
-from clm.jobs.schedule import Job, Schedule, cron_trigger, newest_slot
+from clm.jobs.schedule import Job, Schedule, cron_trigger
 from tests.support.waiting import LIMIT, eventually
 
 SUNDAY = datetime(2024, 6, 2, tzinfo=UTC)
@@ -167,7 +167,7 @@ def test_a_clock_that_jumps_back_calls_nothing_twice() -> None:
     ],
 )
 def test_the_newest_slot_is_found_however_rare_it_is(cron: str, now: datetime, expected: datetime) -> None:
-    assert newest_slot(cron_trigger(cron), now) == expected
+    assert cron_trigger(cron).newest(now) == expected
 
 
 def test_it_waits_no_longer_than_the_next_close_however_fast_the_exchange_runs() -> None:

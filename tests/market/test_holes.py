@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -33,7 +33,6 @@ class Desk:
     server: ExchangeServer
     where: str
     now: float = 1e9
-    clients: list[BinanceDataClient] = field(default_factory=list)
 
     def load(self) -> pd.DataFrame:
         """By a process that has just begun."""

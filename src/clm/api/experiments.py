@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -179,14 +178,9 @@ def experiment(
 )
 def stop_experiment(experiment_id: ExperimentId, app: App, request: Request) -> dict[str, Any]:
     """End an experiment by hand; from then on the champion answers all callers."""
-    found = app.experiments.store.get(experiment_id)
-    ended = app.experiments.stop(experiment_id, request.scope[CALLER].name, _now(app, found))
+    ended = app.experiments.stop(experiment_id, request.scope[CALLER].name, app.now())
     return _shown(app, ended)
 
 
 def _shown(app: Application, found: Experiment) -> dict[str, Any]:
-    return app.experiments.show(found, _now(app, found))
-
-
-def _now(app: Application, found: Experiment) -> datetime:
-    return app.now()
+    return app.experiments.show(found, app.now())

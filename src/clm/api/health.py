@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -28,6 +29,7 @@ from clm.bootstrap import Application
 from clm.core.access import Role
 from clm.core.domain import ModelArtifact, Series
 from clm.core.errors import ClmError
+from clm.core.impatient import apart
 from clm.jobs.schedule import Schedule
 from clm.logs import logger
 from clm.settings import scheduler_of
@@ -58,8 +60,7 @@ class Readiness:
         self._application, self._schedule = application, schedule
         self._checks: Mapping[str, Callable[[], Check]] = {
             "database": self._database, "champions": self._champions, "candles": self._candles,
-            "scheduler": self._scheduler, "live_shadow": self._live_shadow,
-            "disk": self._disk,
+            "scheduler": self._scheduler, "live_shadow": self._live_shadow, "disk": self._disk,
         }  # fmt: skip
         if scheduler_of(application.settings) is not None:
             self._checks = {**self._checks, "cluster": self._cluster}
@@ -83,7 +84,7 @@ class Readiness:
     def _look(self) -> dict[str, Check]:
         for name, check in self._checks.items():
             if name not in self._asked:
-                self._asked[name] = _begun(check)
+                self._asked[name] = apart(partial(_made, check), "readiness")
         wait_for(self._asked.values(), timeout=_LIMIT)
         found = {}
         for name in self._checks:
@@ -178,22 +179,16 @@ class Readiness:
         return Check(True, f"at least {least:,.0f} MB are free in every folder")
 
 
-def _begun(check: Callable[[], Check]) -> Future[Check]:
-    """The check in a thread that keeps nobody from leaving; an error of ours is its reason."""
-    future: Future[Check] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(check())
-        except (ClmError, OSError) as error:
-            future.set_result(Check(False, str(error)))
-        except Exception as error:
-            # A bug is no reason to leave a probe without an answer.
-            log.exception("check_failed")
-            future.set_result(Check(False, f"an unexpected {type(error).__name__}; the log has its cause"))
-
-    threading.Thread(target=run, daemon=True, name="readiness").start()
-    return future
+def _made(check: Callable[[], Check]) -> Check:
+    """What a check comes to; an error of ours is its reason."""
+    try:
+        return check()
+    except (ClmError, OSError) as error:
+        return Check(False, str(error))
+    except Exception as error:
+        # A bug is no reason to leave a probe without an answer.
+        log.exception("check_failed")
+        return Check(False, f"an unexpected {type(error).__name__}; the log has its cause")
 
 
 @router.get("/live")

@@ -64,9 +64,9 @@ class KnownAnswer:
         Raises what forecasting raises: SchemaMismatch, TrainingFailed.
         """
         names = list(model.feature_names)
-        frame = pd.DataFrame(self.rows, columns=names) if len(names) == self.rows.shape[1] else None
-        if frame is None:
+        if len(names) != self.rows.shape[1]:
             return Strayed(float(self.answers[0]), float("nan"))
+        frame = pd.DataFrame(self.rows, columns=names)
         ways = [scoring.forecasts(model, frame, "version")]
         if isinstance(model, RowModel):
             ways.append(np.array([forecast_row(model, names, row, "version") for row in self.rows]))

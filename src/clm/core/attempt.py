@@ -74,6 +74,14 @@ class Attempted:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A champion that this process cannot use, and why."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """The recipe on hours it was not trained on; compared with the champion where there are such hours."""
 
@@ -116,9 +124,12 @@ class ModelAttempt:
         Raises what its parts raise; whatever is raised, the champion stays, unless its successor was
         promoted in full.
         """
-        registry, unreadable = self.keeper.registry, None
+        registry = self.keeper.registry
         reign: Reign | None = None
         champion: TrainedModel | None = None
+        unread: Unread | None = None
+        # As it is before it is read: whoever reigns by the end of a training may be another.
+        active = registry.get_active(model_type)
         try:
             found = reign_of(
                 registry, model_type, material.sight, material.now, self.alarm, self.policy.guard_hours
@@ -128,7 +139,7 @@ class ModelAttempt:
                 keep_answer(registry, reign.champion, champion, material.features)
         except UnreadableHere as error:
             # Whoever cannot read the champion trains all the same: otherwise nobody might ever again.
-            unreadable = str(error)
+            unread = Unread(active.version, str(error)) if active is not None else None
 
         judged = self._judge(model_type, material, reign, champion, say)
         saved, refitted = self._refit_and_save(model_type, material, judged, reign, say)
@@ -141,7 +152,7 @@ class ModelAttempt:
         )
         say("decision", f"deciding about {model_type} {saved.version}")
         self._record((saved, candidate), (reign, champion), judged, material)
-        decision = self._decide(saved, reign, judged, shadow, material.now, unreadable)
+        decision = self._decide(saved, reign, judged, shadow, material.now, unread)
         evaluations = (judged.evaluation,) if judged.beside is None else (judged.evaluation, judged.beside)
         return Attempted(evaluations, shadow, decision, saved, _costs(judged.recipe, refitted))
 
@@ -297,15 +308,13 @@ class ModelAttempt:
         judged: Judged,
         shadow: ShadowTestResult,
         now: datetime,
-        unreadable: str | None,
+        unread: Unread | None,
     ) -> Decision:
         """The policy's word, carried out and on record."""
         standing, duel = None, None
-        replaced = reign.champion.version if reign else None
-        if unreadable is not None:
-            active = self.keeper.registry.get_active(candidate.model_type)
-            replaced = active.version if active else None
+        replaced = unread.version if unread else None
         if reign is not None:
+            replaced = reign.champion.version
             duel = self.keeper.challenge(reign, candidate)
             self.keeper.feed(duel)
             standing = self.keeper.standing(duel, reign, self.policy, now, None)
@@ -319,7 +328,7 @@ class ModelAttempt:
             comparison=judged.comparison,
             shadow=shadow,
             standing=standing,
-            unreadable=unreadable if replaced else None,
+            unreadable=unread.reason if unread else None,
         )
         decision = with_inputs(self.policy.decide(case), case, duel, self.policy, self.rule)
         carry_out(self.keeper.registry, self.policy, decision, candidate)

@@ -12,6 +12,20 @@ from clm.core.errors import ExchangeUnavailable
 T = TypeVar("T")
 
 
+def apart(ask: Callable[[], T], name: str) -> Future[T]:
+    """What `ask` answers or raises, from a thread of that name which keeps nobody from leaving."""
+    future: Future[T] = Future()
+
+    def answer() -> None:
+        try:
+            future.set_result(ask())
+        except BaseException as error:  # noqa: BLE001  # told to whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=answer, daemon=True, name=name).start()
+    return future
+
+
 class Impatient(Generic[T]):
     """Asks in a thread of its own, one question at a time for all who want to know.
 
@@ -27,17 +41,9 @@ class Impatient(Generic[T]):
         """The answer. Raises what asking raises, ExchangeUnavailable where that takes too long."""
         with self._lock:
             if self._asked is None or self._asked.done():
-                self._asked = Future()
-                arguments = (self._asked,)
-                threading.Thread(target=self._answer, args=arguments, daemon=True, name="clm-asking").start()
+                self._asked = apart(self._ask, "clm-asking")
             asked = self._asked
         try:
             return asked.result(self._seconds)
         except TimeoutError as exc:
             raise ExchangeUnavailable(f"{self._who} did not answer within {self._seconds:g} seconds") from exc
-
-    def _answer(self, asked: Future[T]) -> None:
-        try:
-            asked.set_result(self._ask())
-        except BaseException as error:  # noqa: BLE001  # told to whoever waits
-            asked.set_exception(error)

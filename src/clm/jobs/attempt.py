@@ -65,7 +65,7 @@ class Attempt:
 
     def end(self, report: Mapping[str, Any], error: str | None) -> None:
         """What it came to. Raises LeaseLost."""
-        more = {"attempt": self._run.attempt, "peak_memory_mb": round(self._guard.peak())}
+        more = {"attempt": self._run.attempt, "peak_memory_mb": round(self._guard.peak_megabytes)}
         state = RunState.FAILED if error else RunState.COMPLETED
         self._store.finish(
             self._run.run_id, state, report={**report, **more}, error=error, fence=self._run.fence

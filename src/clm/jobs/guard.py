@@ -77,12 +77,13 @@ class WorkerGuard:
         self._over = threading.Event()
         self._process = psutil.Process()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.peak_megabytes = 0.0
+        self._peak = 0.0
 
-    def peak(self) -> float:
-        """Megabytes of resident memory at most, up to now."""
+    @property
+    def peak_megabytes(self) -> float:
+        """Of resident memory at most, up to now: a run may be over before the thread has looked once."""
         self._used()
-        return self.peak_megabytes
+        return self._peak
 
     def _watch(self) -> None:
         began = beaten = time.monotonic()
@@ -107,7 +108,7 @@ class WorkerGuard:
     def _used(self) -> float:
         """Megabytes of resident memory, which may be the most so far."""
         used = self._process.memory_info().rss / 1e6
-        self.peak_megabytes = max(self.peak_megabytes, used)
+        self._peak = max(self._peak, used)
         return used
 
     def _broken(self, seconds: float, megabytes: float) -> str | None:
@@ -135,5 +136,3 @@ class WorkerGuard:
     ) -> None:
         self._over.set()
         self._thread.join()
-        # A run may be over before the thread has looked once.
-        self._used()

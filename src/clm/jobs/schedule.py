@@ -30,11 +30,6 @@ def cron_trigger(expression: str) -> Cron:
         raise InvalidSetting("CLM_SCHEDULE", expression, str(exc)) from exc
 
 
-def newest_slot(trigger: Cron, now: datetime) -> datetime | None:
-    """The last moment at or before `now` at which the trigger fires; None where there was none for years."""
-    return trigger.newest(now)
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """Something to do once per slot of a cron expression, on one of all replicas.
@@ -113,7 +108,7 @@ class Schedule:
     def _call_job(self, job: Job, trigger: Cron, now: datetime) -> bool:
         if job.name not in self._settled:
             self._settled[job.name] = job.newest()
-        slot, settled = newest_slot(trigger, now), self._settled[job.name]
+        slot, settled = trigger.newest(now), self._settled[job.name]
         if slot is None or (settled is not None and slot <= settled):
             return True
         if not job.ask(slot):

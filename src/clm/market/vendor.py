@@ -159,8 +159,7 @@ def _proxy_of(url: str) -> str:
 
 def _short(error: Exception) -> str:
     """An error's first words: what `requests` wraps, it tells at length."""
-    text = str(error) or type(error).__name__
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return _printed(str(error) or type(error).__name__)
 
 
 def _of_answer(error: vendor.BinanceAPIException, series: Series, url: str) -> ClmError:
