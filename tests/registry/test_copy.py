@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -49,12 +50,18 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield _databases(stack, ("sqlite", request.param), tmp_path)[1]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with rows in every table, to be copied."""
+    file = tmp_path_factory.mktemp("made") / "source.db"
+    upgrade(f"sqlite:///{file}")
+    filled(f"sqlite:///{file}")
+    return file
+
+
 @pytest.fixture
-def source(tmp_path: Path) -> str:
-    """A SQLite database with rows in every table."""
-    url = f"sqlite:///{tmp_path}/source.db"
-    upgrade(url)
-    return filled(url)
+def source(made: Path, tmp_path: Path) -> str:
+    return f"sqlite:///{shutil.copyfile(made, tmp_path / 'source.db')}"
 
 
 def _databases(stack: ExitStack, kinds: Way, folder: Path) -> Way:

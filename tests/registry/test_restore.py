@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -92,12 +93,19 @@ class TestRestoring:
             restore(new, tmp_path / "new", folder)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup, to be copied."""
+    place = tmp_path_factory.mktemp("made")
+    url = f"sqlite:///{place}/clm.db"
+    with SQLModelRegistry(url, place / "models", series=BTC) as registry:
+        return backup_of(registry, url, place)
+
+
 class TestRestoringIsRefused:
     @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        url = f"sqlite:///{tmp_path}/clm.db"
-        with SQLModelRegistry(url, tmp_path / "models", series=BTC) as registry:
-            return backup_of(registry, url, tmp_path)
+    def folder(self, made: Path, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(made, tmp_path / "backup"))
 
     @pytest.fixture
     def new(self, folder: Path, tmp_path: Path) -> Iterator[str]:
@@ -157,6 +165,7 @@ class TestRestoringIsRefused:
             restore(new, tmp_path / "new", folder)
 
     def test_where_something_is_in_the_way(self, folder: Path, tmp_path: Path) -> None:
+        shutil.copyfile(folder / "clm.db", tmp_path / "clm.db")
         with pytest.raises(NotEmpty, match="clm_alerts has"):
             restore(f"sqlite:///{tmp_path}/clm.db", tmp_path / "new", folder)
         (tmp_path / "new").mkdir()
