@@ -11,7 +11,7 @@ from pathlib import Path
 
 import hypothesis
 
-from tests.support import quick, statements
+from tests.support import once, quick
 
 # How long an example takes is the machine's business.
 hypothesis.settings.register_profile("ours", deadline=None)
@@ -36,7 +36,7 @@ for name in [name for name in os.environ if name.startswith("CLM_") and not name
 
 # Before anything of CLM is imported: what it begins children with is this.
 quick.install()
-statements.keep()
+once.keep()
 
 _MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 2 << 30
