@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 # What is there: the product; what tests need; a browser's driver and the linters' needs; the documentation's
-# tools; PyTorch, for the networks.
+# tools; PyTorch, for the networks; what benchmarks compare with.
 CORE    := $(VENV)/.installed
 DEV     := $(VENV)/.installed-dev
 BROWSER := $(VENV)/.installed-browser
 DOCS    := $(VENV)/.installed-docs
 DEEP    := $(VENV)/.installed-deep
 MAKERS  := $(VENV)/.installed-generators
+BENCH   := $(VENV)/.installed-bench
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ifneq ($(shell command -v uv 2>/dev/null),)
@@ -79,6 +80,10 @@ $(BROWSER): $(DEV)
 
 $(DOCS): $(CORE)
 	$(INSTALL) -e '.[docs]'
+	@touch $@
+
+$(BENCH): $(DEV)
+	$(INSTALL) -e '.[bench]'
 	@touch $@
 
 # By pip, always: it is pip that a machine tells where a PyTorch without CUDA is to be had.
@@ -151,14 +156,14 @@ audit:
 	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'
 	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
-bench: $(DEV)
+bench: $(BENCH)
 	$(BIN)/python -m benchmarks
 
 # NAMES="demo search": these; else all that are not put together by hand.
-figures: $(DEV)
+figures: $(BENCH)
 	$(BIN)/python -m benchmarks.figures $(NAMES)
 
-bench-serving: $(DEV)
+bench-serving: $(BENCH)
 	$(BIN)/python -m benchmarks.serving
 
 bench-peers: $(DEV)
