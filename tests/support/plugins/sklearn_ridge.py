@@ -1,7 +1,7 @@
 """A third-party package: scikit-learn's Ridge as a model family of CLM, on one page.
 
-By its formula, not by the library: where scikit-learn is installed, every process that imports LightGBM imports
-it too, which costs each of a test's processes more than a second.
+By its formula, not by the library: where scikit-learn is installed, every process that imports LightGBM
+imports it too, which costs each of a test's processes more than a second.
 """
 
 from __future__ import annotations
