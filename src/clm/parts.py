@@ -20,7 +20,7 @@ from clm.core.errors import (
 )
 from clm.core.evidence_policy import EvidencePolicy
 from clm.core.experimenting import Experiments
-from clm.core.impatient import Impatient
+from clm.core.impatient import PATIENCE_SECONDS, Impatient
 from clm.core.manager import ContinuousLearningManager
 from clm.core.policy import NewestPolicy, PromotionPolicy, ThresholdPolicy
 from clm.core.pooling import PooledCycle
@@ -53,8 +53,8 @@ from clm.training.trainer import QuantumModelTrainer
 Params = Mapping[str, Mapping[str, Any]] | None
 
 log = logger(__name__)
-#: What is stored is answered within two seconds, whatever the exchange does. A worker has time.
-_PATIENCE_SECONDS, _PATIENCE_OF_WORKERS = 1.5, 600.0
+#: People have less: what is stored is answered within two seconds, whatever the exchange does.
+_PATIENCE_OF_WORKERS = 600.0
 #: How long a worker waits for a database that is being restarted.
 DATABASE_PATIENCE_SECONDS = 60.0
 #: Series that an error names.
@@ -219,7 +219,7 @@ class Parts:
     def exchange_time(self) -> Callable[[], datetime]:
         """The exchange's time; for whoever waits in front of a screen it, or an error, comes soon."""
         ask = self.data_client(self.series[0]).server_time
-        patience = _PATIENCE_SECONDS if self._interactive else _PATIENCE_OF_WORKERS
+        patience = PATIENCE_SECONDS if self._interactive else _PATIENCE_OF_WORKERS
         return Impatient(ask, patience, self.settings.binance_url)
 
     @cached_property

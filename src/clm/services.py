@@ -114,7 +114,10 @@ class Services(Parts):
     def forecasts(self) -> Forecasts:
         """What forecasts are asked through; its follower begins with the first question."""
         first = self.series[0]
-        follower = Follower(self._serving_desks, self.data_client(first).server_time, self._answering)
+        follower = Follower(
+            self._serving_desks, self.data_client(first).server_time, self._answering,
+            silence=self._connections.silence,
+        )  # fmt: skip
         return Forecasts(
             follower, self.models_of, self._limits_of, self.feature_engineer, validate, self._shelf,
             self.registry, self.experiments.arm_of,

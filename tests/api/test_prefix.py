@@ -13,8 +13,11 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from websockets.sync.client import connect
 
+from clm.api.app import create_app
 from clm.api.hosts import path_of
 from clm.api.proxies import Proxies
+from clm.bootstrap import Application
+from clm.dashboard.frame import PAGES
 from clm.settings import Settings
 from tests.support.exchange import serving, simulated
 from tests.support.nginx import nginx
@@ -148,14 +151,26 @@ def test_nobody_else_is_believed(shell: Shell, service: str, tmp_path: Path) -> 
         assert 'action="/login"' in answer.text, said
 
 
-def _heard(path: str, said: str, root: str = "") -> tuple[str, str, str]:
-    """Root, path and route of a request that came by way of a proxy that says this prefix."""
+def _heard(path: str, said: str, root: str = "", before: str | None = None) -> tuple[str, str, str]:
+    """Root, path and route of a request that came by way of a proxy that says this prefix.
+
+    before: a path that was asked for earlier.
+    """
     heard: list[Scope] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         heard.append(scope)
 
     proxies = Proxies(app, Settings.load(trusted_proxies=("10.0.0.0/8",)))
+    if before is not None:
+        _ask(proxies, before, said, root)
+        heard.clear()
+    _ask(proxies, path, said, root)
+    assert not any(name == b"x-forwarded-prefix" for name, _ in heard[0]["headers"])
+    return heard[0]["root_path"], heard[0]["path"], path_of(heard[0])
+
+
+def _ask(proxies: Proxies, path: str, said: str, root: str) -> None:
     scope = {
         "type": "http", "path": path, "root_path": root, "raw_path": path.encode(), "client": ("10.1.2.3", 5),
         "headers": [(b"x-forwarded-prefix", said.encode())],
@@ -163,8 +178,6 @@ def _heard(path: str, said: str, root: str = "") -> tuple[str, str, str]:
     coroutine = proxies(scope, None, None)  # type: ignore[arg-type]  # nobody listens
     with pytest.raises(StopIteration):
         coroutine.send(None)
-    assert not any(name == b"x-forwarded-prefix" for name, _ in heard[0]["headers"])
-    return heard[0]["root_path"], heard[0]["path"], path_of(heard[0])
 
 
 @pytest.mark.parametrize(
@@ -190,3 +203,66 @@ def _heard(path: str, said: str, root: str = "") -> tuple[str, str, str]:
 )  # fmt: skip
 def test_one_idea_of_the_prefix(path: str, said: str, root: str, route: str) -> None:
     assert _heard(path, said) == (root, root + route, route)
+
+
+#: Named like a page, like a route, like the beginning of one, and like a file of the framework's.
+_LIKE_OURS = (
+    *(page for page in PAGES if page != "/"), "/api", "/api/clm", "/api/clm/status", "/api/clm/runs", "/runs",
+    "/health", "/health/ready", "/login", "/docs", "/metrics", "/openapi.json", "/decisions/1", "/_nicegui",
+    "/static-offline-docs", "/status", "/clm", "/clm/api",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Every path of the service, the dashboard's and the framework's among them."""
+    folder = tmp_path_factory.mktemp("routes")
+    settings = Settings.load(db_url=f"sqlite:///{folder}/clm.db", model_dir=folder, data_dir=folder)
+    with Application(settings) as application:
+        app = create_app(application)
+        found = [getattr(route, "path", "") for route in app.routes]
+        found = [re.sub(r"\{[^}]*\}", "1", path) for path in (*found, *app.openapi()["paths"])]
+    more = [
+        "/metrics",
+        "/decisions/1",
+        "/_nicegui/3.0/x.js",
+        "/_nicegui_ws/socket.io/",
+        "/static-offline-docs/x.js",
+    ]
+    return sorted({*found, *PAGES, *more} - {"", "/static-offline-docs"})
+
+
+@pytest.mark.parametrize("strips", [True, False], ids=["strips", "keeps"])
+@pytest.mark.parametrize("prefix", _LIKE_OURS)
+def test_a_prefix_may_be_called_as_a_page_or_a_route(prefix: str, strips: bool, routes: list[str]) -> None:
+    """A page's own files, which every browser asks for, tell how what can be read in two ways is meant."""
+    taken = "" if strips else prefix
+    wrong = {
+        route: heard
+        for route in routes
+        if (heard := _heard(taken + route, prefix, before=f"{taken}/_nicegui/3.0/x.js"))
+        != (prefix, prefix + route, route)
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("prefix", ["/history", "/api", "/api/clm", "/health"])
+@pytest.mark.parametrize("strips", [True, False], ids=["strips", "keeps"])
+def test_behind_a_real_proxy_too(service: str, prefix: str, strips: bool) -> None:
+    with (
+        nginx(service, prefix, strips=strips) as url,
+        httpx.Client(timeout=LIMIT, headers={"X-API-Key": KEY}) as http,
+    ):
+        site = Site(url, prefix, http)
+        page = site.get("/")
+        named = {found for groups in _NAMED.findall(page.text) for found in groups if found}
+        files = [one for one in sorted(named) if "." in one.rpartition("/")[2]]
+        assert [one for one in files if http.get(url + one).status_code != 200] == []
+        for path, name in PAGES.items():
+            assert re.search(rf"aria-current[^>]*>\s*{name}|{name}[^<]*aria-current", site.get(path).text), (
+                path
+            )
+        for route in ("/api/clm/status", "/api/clm/history/lightgbm", "/api/clm/data", "/api/clm/decisions"):
+            assert site.get(route).headers["content-type"] == "application/json", route
+        assert site.get("/health/live").json() == {"status": "alive"}
+        assert "<title>" in site.get("/docs").text

@@ -24,15 +24,18 @@ from clm.core.errors import (
     UnknownInterval,
     UnknownSymbol,
 )
+from clm.core.impatient import apart, somebody_waits
+from clm.exchange.clock import ExchangeClock
 from clm.exchange.faults import FaultPlan
 from clm.exchange.server import ExchangeServer
 from clm.market.account import Account
 from clm.market.binance import BinanceDataClient
+from clm.market.connections import Connections
 from clm.market.pace import Pace
 from clm.market.store import CandleStore
 from clm.market.vendor import TRANSLATED, translate
 from tests.support.exchange import NOW, QUICK, market_of, serving, walk_market
-from tests.support.waiting import LIMIT
+from tests.support.waiting import LIMIT, eventually
 
 MARKET, CANDLES = walk_market(4200)
 START = CANDLES.index[0].to_pydatetime()
@@ -364,3 +367,36 @@ def test_building_a_client_asks_nobody_and_follows_the_settings(
 
     assert (client.base_url, client.series) == ("http://127.0.0.1:9", Series("BTCUSDT", "1h"))
     assert not (tmp_path / "candles").exists()
+
+
+class TestAnExchangeThatHangs:
+    """It takes the question and gives no answer, as one that is stopped does."""
+
+    @pytest.fixture
+    def hanging(self) -> Iterator[ExchangeServer]:
+        with ExchangeServer(MARKET, ExchangeClock(NOW, speed=0), latency=2.0) as running:
+            yield running
+
+    def test_it_is_asked_once_for_whoever_waits_in_front_of_a_screen(
+        self, hanging: ExchangeServer, tmp_path: Path
+    ) -> None:
+        client = _client(hanging, tmp_path)
+        with somebody_waits(0.05), pytest.raises(ExchangeUnavailable, match="did not answer in time"):
+            client.server_time()
+        with somebody_waits(0.05), pytest.raises(ExchangeUnavailable, match="did not answer in time"):
+            client._klines(0, 10, 1)
+        # Whoever has time goes on having it.
+        assert client.server_time() == NOW
+        eventually(lambda: len(hanging.requests) >= 3, "every question to be on record")
+        assert len(hanging.requests) == 3
+
+    def test_its_silence_is_known_while_it_lasts(self, hanging: ExchangeServer, tmp_path: Path) -> None:
+        connections = Connections(hanging.url)
+        client = _client(hanging, tmp_path, connections=connections)
+        assert connections.silence() is None
+
+        asking = apart(client.server_time, "asking")
+        said = eventually(connections.silence, "a silence that is noticed")
+        assert said == f"{hanging.url} did not answer within 1 second"
+        assert asking.result(LIMIT) == NOW
+        assert connections.silence() is None

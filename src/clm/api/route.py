@@ -18,6 +18,7 @@ from clm.api.errors import MEDIA_TYPE, problem, problem_of, problem_of_request
 from clm.api.gate import SAFE, Gate
 from clm.core.access import Role
 from clm.core.errors import ClmError
+from clm.core.impatient import somebody_waits
 
 _ROLE = "x-clm-role"
 
@@ -71,7 +72,8 @@ class ProblemRoute(APIRoute):
                 caller = request.scope[CALLER]
                 if not caller.may(self.role):
                     raise denied(caller, self.role)
-                return await answer(request)
+                with somebody_waits():
+                    return await answer(request)
             except ClmError as error:
                 return problem_of(error)
             except RequestValidationError as error:

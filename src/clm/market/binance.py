@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from clm.core.errors import (
     InvalidCandles,
     InvalidSetting,
 )
+from clm.core.impatient import patience
 from clm.core.jumps import MAX_JUMP
 from clm.logs import logger
 from clm.market.candles import CandleReport, empty_candles, find_gaps, validate
@@ -320,15 +322,18 @@ class BinanceDataClient:
     def _ask(self, method: str, check: Callable[[Any], Any] = lambda answer: answer, **params: Any) -> Any:
         """One call of the vendor's client, paced, retried while that may help, its errors made ours."""
         # python-binance takes most of a second to import; whoever only builds a client does not pay for it.
-        from clm.market.vendor import TRANSLATED, translate
+        from clm.market.vendor import TRANSLATED, limited, translate
 
-        for attempt in self._pace.retries():
+        seconds = patience()
+        pace = self._pace if seconds is None else replace(self._pace, attempts=1)
+        for attempt in pace.retries():
             with attempt:
                 try:
                     client = self._connections.mine()
                     self._pace.before(self.base_url, _WEIGHTS[method])
                     try:
-                        answer = getattr(client, method)(**params)
+                        with self._connections.asking(), limited(client, seconds):
+                            answer = getattr(client, method)(**params)
                         self._pace.after(self.base_url, client.response.headers)
                     except TRANSLATED as exc:
                         error = translate(exc, self.series, self.base_url)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from binance.client import Client
 
 _CONNECT_AND_READ_SECONDS = (5, 20)
+#: Seconds without an answer after which nobody in front of a screen goes on waiting for one.
+_SILENT = 1.0
 
 
 class Connections:
@@ -18,6 +23,30 @@ class Connections:
         self.base_url = base_url.rstrip("/")
         self._local = threading.local()
         self._opened: list[Client] = []
+        self._asked: dict[object, float] = {}
+        self._heard = 0.0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Around one question to the exchange: out for as long, and answered if nothing raises."""
+        question = object()
+        with self._lock:
+            self._asked[question] = time.monotonic()
+        try:
+            yield
+            self._heard = time.monotonic()
+        finally:
+            with self._lock:
+                del self._asked[question]
+
+    def silence(self) -> str | None:
+        """That questions are out and have not been answered for a second, as a sentence; None: not so."""
+        with self._lock:
+            oldest = min(self._asked.values(), default=None)
+        if oldest is None or time.monotonic() - max(oldest, self._heard) < _SILENT:
+            return None
+        return f"{self.base_url} did not answer within {_SILENT:g} second"
 
     def mine(self, *, apart: bool = False) -> Client:
         """This thread's client, opened when first asked for. apart: closed by who asks."""

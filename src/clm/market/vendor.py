@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,18 @@ def open_client(base_url: str, timeout: tuple[float, float]) -> Client:
 
     with ThreadPoolExecutor(max_workers=1) as apart:
         return apart.submit(make).result()
+
+
+@contextmanager
+def limited(client: Client, seconds: float | None) -> Iterator[None]:
+    """Inside, an answer may take so long; None: as long as usual. A client belongs to one thread."""
+    usual = client._requests_params
+    if seconds is not None:
+        client._requests_params = {**(usual or {}), "timeout": seconds}
+    try:
+        yield
+    finally:
+        client._requests_params = usual
 
 
 def _read_within_bounds(response: requests.Response, *_: object, **__: object) -> requests.Response:

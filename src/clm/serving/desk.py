@@ -83,13 +83,19 @@ class Desk:
     def look(self, now: datetime, *, fresh_candles: bool = True) -> Snapshot:
         """A snapshot of now; fresh_candles False: only who reigns is looked at anew.
 
-        One at a time. Raises what candles and registry raise; the snapshot before stays in place then.
+        One at a time, but for candles: whoever waits for them keeps nobody from looking who reigns. Raises
+        what candles and registry raise; the snapshot before stays in place then.
         """
+        candle = self._candle
+        if not fresh_candles and candle is not None:
+            fresh = None
+        else:
+            candle = fresh = self._read(now)
         with self._lock:
-            if fresh_candles or self._candle is None:
-                self._candle = self._read(now)
-                self._score(self._candle, now)
-            candle = self._candle
+            if fresh is not None:
+                self._candle = fresh
+                self._score(fresh, now)
+            candle = self._candle or candle
             reigns, unfit = self._reigns()
             served = {
                 name: self._serve(loaded, model, candle, now, _state(loaded, reign, now))
@@ -109,6 +115,11 @@ class Desk:
                 champions={name: loaded for name, (_, loaded, _) in reigns.items()}, tracker=self._mixed,
             )  # fmt: skip
             return self.snapshot
+
+    @property
+    def seen(self) -> bool:
+        """Whether a candle was ever read."""
+        return self._candle is not None
 
     def introduce(self) -> None:
         """Who reigns, where no candle was ever read: "not known" must not look like "none"."""

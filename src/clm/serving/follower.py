@@ -22,13 +22,19 @@ _POLL_SECONDS = 0.25
 _READ_SECONDS, _RETRY_SECONDS = 60.0, 5.0
 #: Series whose newest candles are waited for at once.
 _LANES = 8
+#: The first look may take so long where the exchange answers; how often it is asked whether it does.
+_FIRST_SECONDS, _GLANCE_SECONDS = 15.0, 0.02
+#: A look that is under way when all ends may take so long.
+_CLOSE_SECONDS = 5.0
 
 
 class Follower:
-    """A thread that looks, while entered. Requests read `snapshot` and `now`, and never wait for it.
+    """Two threads that look, while entered: one at the registry, one at the exchange, which may hang and
+    keeps nobody waiting. Requests read `snapshot` and `now`, and never wait for either.
 
     desks: those of the series watched. exchange_time: read seldom. answering: of each series, what changes
-    whenever another version is to answer there; asked often, as desks are.
+    whenever another version is to answer there; asked often, as desks are. silence: says that the exchange
+    was asked a while ago and has not answered; None: nobody waits for it in vain.
     """
 
     def __init__(
@@ -37,27 +43,36 @@ class Follower:
         exchange_time: Callable[[], datetime],
         answering: Callable[[], Mapping[Series, Hashable]],
         *,
+        silence: Callable[[], str | None] = lambda: None,
         poll_seconds: float = _POLL_SECONDS,
     ) -> None:
         self._watched = desks
+        #: Those that answer, and those that are to.
         self._desks: Mapping[Series, Desk] = {}
-        self._exchange_time, self._answering = exchange_time, answering
+        self._wanted: Mapping[Series, Desk] = {}
+        self._exchange_time, self._answering, self._silence = exchange_time, answering, silence
         self._poll_seconds = poll_seconds
         self._clock = ClockReading()
         self._clock_lock = threading.Lock()
-        self._wake, self._over = threading.Event(), threading.Event()
-        self._first = threading.Event()
+        self._wake, self._stir, self._over = threading.Event(), threading.Event(), threading.Event()
+        #: The first look at the registry is over; the first one at candles.
+        self._introduced, self._first = threading.Event(), threading.Event()
         self._known: dict[Series, tuple[Desk, Hashable, bool]] = {}
         self._closed: dict[Series, datetime] = {}
-        self._due = 0.0
-        self._thread: threading.Thread | None = None
+        self._trouble: str | None = None
+        self._threads: list[threading.Thread] = []
         self._start = threading.Lock()
         self._lanes = SideBySide(_LANES, "clm-follower")
 
     @property
     def alive(self) -> bool:
         """Whether it looks."""
-        return self._thread is not None and self._thread.is_alive()
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the exchange's clock is not heard, in words; None where it is."""
+        return self._silence() or self._trouble
 
     def snapshot(self, series: Series) -> Snapshot:
         """The newest one; waits for the very first look only, and not for long."""
@@ -80,9 +95,13 @@ class Follower:
         return self._first.is_set()
 
     def wait(self) -> None:
-        """For the first look."""
+        """For the first look; at candles no longer than the exchange answers."""
         self.begin()
-        self._first.wait(_READ_SECONDS / 4)
+        deadline = time.monotonic() + _FIRST_SECONDS
+        self._introduced.wait(_FIRST_SECONDS)
+        while time.monotonic() < deadline and self._silence() is None:
+            if self._first.wait(_GLANCE_SECONDS):
+                return
 
     def now(self) -> datetime | None:
         """What the exchange's clock must be showing; None before it was heard."""
@@ -93,8 +112,12 @@ class Follower:
         """Starts looking, once; a host application that never enters it gets it at the first question."""
         with self._start:
             if not self.alive and not self._over.is_set():
-                self._thread = threading.Thread(target=self._follow, daemon=True, name="clm-follower")
-                self._thread.start()
+                self._threads = [
+                    threading.Thread(target=self._follow_registry, daemon=True, name="clm-follower"),
+                    threading.Thread(target=self._follow_candles, daemon=True, name="clm-follower-candles"),
+                ]
+                for thread in self._threads:
+                    thread.start()
 
     def wake(self) -> None:
         """Look now: something has changed that was done here."""
@@ -104,33 +127,52 @@ class Follower:
         """Looks no more."""
         self._over.set()
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join(5)
+        self._stir.set()
+        for thread in self._threads:
+            # Whoever waits for an exchange that does not answer ends with the process.
+            thread.join(_CLOSE_SECONDS if self._silence() is None else _GLANCE_SECONDS)
         self._lanes.close()
 
-    def _follow(self) -> None:
+    def _follow_registry(self) -> None:
         while not self._over.is_set():
-            desks = self._look_at_watchlist()
-            if time.monotonic() >= self._due:
-                self._due = time.monotonic() + self._look_at_candles(desks)
-            # Whoever's settings have changed goes on answering by the old ones until the new have looked.
-            self._desks = desks
+            self._look_at_watchlist()
             self._look_at_registry()
-            self._first.set()
-            self._wake.wait(min(self._poll_seconds, max(0.01, self._due - time.monotonic())))
+            self._introduced.set()
+            self._wake.wait(self._poll_seconds)
             self._wake.clear()
 
-    def _look_at_watchlist(self) -> Mapping[Series, Desk]:
+    def _follow_candles(self) -> None:
+        looked_at: Mapping[Series, Desk] = {}
+        due = 0.0
+        # Who is followed comes first; that takes no exchange.
+        while not self._introduced.is_set() and not self._wanted and not self._over.is_set():
+            self._stir.wait(_GLANCE_SECONDS)
+        while not self._over.is_set():
+            self._stir.clear()
+            desks = self._wanted
+            if _newcomers(desks, looked_at):
+                due = 0.0
+                self._closed = {s: at for s, at in self._closed.items() if looked_at.get(s) is desks.get(s)}
+            if time.monotonic() >= due:
+                due = time.monotonic() + self._look_at_candles(desks)
+                looked_at = self._desks = desks
+                self._wake.set()
+                self._first.set()
+            self._stir.wait(max(0.01, due - time.monotonic()))
+
+    def _look_at_watchlist(self) -> None:
         """The desks to follow; whoever is new among them is looked at now."""
         try:
             desks = self._watched()
         except ClmError as error:
             log.warning("serving_watchlist_unknown", reason=str(error))
-            return self._desks
-        if any(self._desks.get(series) is not desk for series, desk in desks.items()):
-            self._due = 0.0
-            self._closed = {s: at for s, at in self._closed.items() if self._desks.get(s) is desks.get(s)}
-        return desks
+            return
+        self._wanted = desks
+        # Whoever's settings have changed goes on answering by the old ones until the new have looked.
+        if not self._desks or not _newcomers(desks, self._desks):
+            self._desks = desks
+        if not self._introduced.is_set() or _newcomers(desks, self._desks):
+            self._stir.set()
 
     def _look_at_candles(self, desks: Mapping[Series, Desk]) -> float:
         """Looks at the series whose candle has closed; seconds until the clock is to be read again."""
@@ -139,7 +181,9 @@ class Follower:
             now = self._exchange_time()
         except ClmError as error:
             log.warning("serving_clock_unknown", reason=str(error))
+            self._trouble = str(error)
             return _RETRY_SECONDS
+        self._trouble = None
         with self._clock_lock:
             self._clock.read(now, asked)
             again = self._clock.again_in()
@@ -166,14 +210,21 @@ class Follower:
             log.warning("serving_registry_unknown", reason=str(error))
             return
         now = self.now()
-        # What changes while this looks is seen by the next look; one that fails looks again then.
+        # What changes while this looks is seen by the next look; one that fails looks again then. Candles are
+        # the other thread's to wait for: before it has any, all there is to say is who reigns.
         for series, desk in self._desks.items():
-            known = (desk, answering.get(series), now is not None)
+            seen = desk.seen
+            known = (desk, answering.get(series), seen and now is not None)
             if self._known.get(series) == known:
                 continue
-            if introduced(desk) if now is None else looked(desk, now, fresh_candles=False):
+            if looked(desk, now, fresh_candles=False) if seen and now is not None else introduced(desk):
                 self._known[series] = known
 
 
 def _series_of(desk: Desk) -> Series:
     return desk.series
+
+
+def _newcomers(desks: Mapping[Series, Desk], known: Mapping[Series, Desk]) -> bool:
+    """Whether there are desks that are not known, a series' new one in place of an old one included."""
+    return any(known.get(series) is not desk for series, desk in desks.items())

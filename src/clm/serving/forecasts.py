@@ -77,7 +77,10 @@ class Forecasts:
         base = snapshot.told.get(key)
         if base is None:
             base = snapshot.told[key] = unchanging(snapshot, wanted, served)
-        return answer(base, snapshot, served, now, self.limits(series), told)
+        found = answer(base, snapshot, served, now, self.limits(series), told)
+        if found["problem"] is None and "stale_data" in found["reasons"]:
+            found["problem"] = self.follower.trouble
+        return found
 
     def from_candles(
         self, series: Series, model: str | None, candles: Sequence[Mapping[str, Any]]
