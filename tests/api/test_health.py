@@ -124,7 +124,11 @@ def test_a_database_that_hangs_keeps_no_probe_waiting_and_is_asked_once_at_a_tim
         # A look is good for three seconds.
         eventually(lambda: readiness.look() is not first, "another look", pause=0.1)
         waiting = [thread for thread in threading.enumerate() if thread.name == "readiness"]
+        application.close()
+    for thread in waiting:
+        thread.join(LIMIT)
 
+    assert not any(thread.is_alive() for thread in waiting)
     assert first["database"].reason == first["champions"].reason == HANGS
     assert first["disk"].ok
     # Besides the two, that of the candles, which belong to the series that are watched.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import socket
 import threading
 import warnings
 
 import pytest
 import sqlalchemy as sa
 
+from clm.core.errors import DatabaseUnavailable
 from clm.registry.database import Database
 from tests.support.postgres import fresh_database
 from tests.support.waiting import LIMIT
@@ -47,3 +49,25 @@ def test_a_connection_that_is_out_when_it_is_closed_is_closed_when_it_comes_back
     else:
         with fresh_database() as url:
             rehearse(url)
+
+
+def test_nobody_waits_any_longer_for_one_that_is_closed() -> None:
+    """A service that has stopped does not go on knocking at a database for the minutes it is patient."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        url = f"postgresql+psycopg://clm@127.0.0.1:{nobody.getsockname()[1]}/clm"
+        database, said = Database(url, patience=2 * LIMIT), []
+
+        def wait() -> None:
+            try:
+                database.open()
+            except DatabaseUnavailable as error:
+                said.append(error)
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        nobody.accept()[0].close()
+        database.close()
+    waiting.join(LIMIT)
+
+    assert not waiting.is_alive()
+    assert len(said) == 1

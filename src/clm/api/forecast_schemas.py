@@ -73,7 +73,9 @@ class ForecastView(BaseModel):
         description="healthy, guarded, unproven, worse_than_zero, unreadable, experiment or none",
         examples=["healthy"],
     )
-    problem: str | None = Field(description="in words, why the champion gives none, or why the data is stale", examples=[None])
+    problem: str | None = Field(
+        description="in words, why the champion gives none, or why the data is stale", examples=[None]
+    )
     champion_since: str | None = Field(examples=["2024-12-28T02:00:00Z"])
     out_of_distribution: float | None = Field(
         description="share of features outside training's range", examples=[0.007]

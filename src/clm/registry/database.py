@@ -113,8 +113,12 @@ class Database:
         if self._patience <= 0:
             return do()
         return stamina.retry(
-            on=DatabaseUnavailable, attempts=None, timeout=self._patience, wait_initial=0.1, wait_max=2.0
+            on=self._worth_another_try, attempts=None, timeout=self._patience, wait_initial=0.1, wait_max=2.0
         )(do)()
+
+    def _worth_another_try(self, error: Exception) -> bool:
+        """Once it is closed nobody is left to wait for, whoever still does."""
+        return isinstance(error, DatabaseUnavailable) and not self._closed
 
 
 def _hold(connection: sa.Connection, fence: Fence) -> None:
