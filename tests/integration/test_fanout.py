@@ -51,7 +51,7 @@ def _versions(application: Application) -> Counter[str]:
     )
 
 
-@pytest.mark.parametrize("executor", ["local", "inline"])
+@pytest.mark.parametrize("executor", [pytest.param("local", marks=pytest.mark.rehearse), "inline"])
 def test_every_series_is_done_once_and_the_report_is_the_same_either_way(
     executor: str, tmp_path: Path
 ) -> None:

@@ -60,7 +60,7 @@ def store_of_objects() -> Iterator[S3]:
         yield server
 
 
-@pytest.fixture(params=["folder", "objects"])
+@pytest.fixture(params=["folder", pytest.param("objects", marks=pytest.mark.rehearse)])
 def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
     if request.param == "objects":
         request.getfixturevalue("store_of_objects")

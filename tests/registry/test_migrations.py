@@ -61,6 +61,9 @@ def test_rows_of_every_revision_arrive_at_the_head_unchanged(empty_url: str, rev
     assert_guarded(empty_url)
 
 
+@pytest.mark.parametrize(
+    "empty_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.rehearse)], indirect=True
+)
 def test_rows_survive_every_step_down_and_up_that_has_room_for_them(empty_url: str) -> None:
     upgrade(empty_url)
     filled(empty_url)
