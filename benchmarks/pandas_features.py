@@ -14,7 +14,7 @@ import pandas as pd
 #: pandas' stubs do not follow numpy's functions over a Series.
 Series = Any
 Columns = dict[str, Series]
-LEFT_OUT = ("aroon_", "cci_")
+LEFT_OUT = ("aroon_", "commodity_channel_")
 
 
 def pandas_features(c: pd.DataFrame) -> pd.DataFrame:
@@ -36,17 +36,17 @@ def _price(out: Columns, c: pd.DataFrame, x: Series, r: Series, sigma: Series) -
     for k in range(1, 7):
         out[f"return_lag_{k}"] = r.shift(k) / sigma
     for n in (6, 12, 24, 48, 96, 168):
-        out[f"above_sma_{n}"] = (x - x.rolling(n).mean()) / (sigma * np.sqrt(n))
+        out[f"price_to_sma_{n}"] = (x - x.rolling(n).mean()) / (sigma * np.sqrt(n))
     for fast, slow in ((6, 24), (12, 48), (24, 96), (48, 168)):
         gap = x.rolling(fast).mean() - x.rolling(slow).mean()
-        out[f"sma_cross_{fast}_{slow}"] = gap / (sigma * np.sqrt(slow))
+        out[f"sma_to_sma_{fast}_{slow}"] = gap / (sigma * np.sqrt(slow))
     time = pd.Series(np.arange(len(x), dtype=float), index=x.index)
     for n in (6, 12, 24, 48, 168):
         slope = x.rolling(n).cov(time) / time.rolling(n).var()
-        out[f"slope_{n}"] = slope / sigma * np.sqrt(n)
+        out[f"trend_slope_{n}"] = slope / sigma * np.sqrt(n)
     for fast, slow in ((6, 13), (12, 26), (24, 42)):
         gap = x.ewm(span=fast).mean() - x.ewm(span=slow).mean()
-        out[f"macd_{fast}_{slow}"] = gap / (sigma * np.sqrt(slow))
+        out[f"macd_log_{fast}_{slow}"] = gap / (sigma * np.sqrt(slow))
     for n in (12, 24, 72):
         out[f"efficiency_{n}"] = x.diff(n) / r.abs().rolling(n).sum()
     up, down = np.log(c["high"]).diff(), -np.log(c["low"]).diff()

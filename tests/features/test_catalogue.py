@@ -75,7 +75,7 @@ def test_a_planted_look_ahead_is_found_by_that_very_check() -> None:
 
 def test_a_long_history_is_computed_in_blocks_and_no_value_differs_by_a_bit() -> None:
     candles = random_walk(33_000)
-    engineer = QuantumFeatureEngineer(past={"cci_72": 3, "slope_168": 40})
+    engineer = QuantumFeatureEngineer(past={"commodity_channel_72": 3, "trend_slope_168": 40})
 
     made = engineer.transform(candles)
 
@@ -85,7 +85,8 @@ def test_a_long_history_is_computed_in_blocks_and_no_value_differs_by_a_bit() ->
         if not np.array_equal(made[feature.name].to_numpy(), values[engineer.warmup :]):
             wrong.append(feature.name)
     assert wrong == []
-    assert np.array_equal(made["slope_168@39"].to_numpy()[39:], made["slope_168"].to_numpy()[:-39])
+    before = made["trend_slope_168@39"].to_numpy()[39:]
+    assert np.array_equal(before, made["trend_slope_168"].to_numpy()[:-39])
 
 
 def test_no_feature_looks_back_further_than_it_says() -> None:
@@ -104,7 +105,7 @@ def test_no_feature_looks_back_further_than_it_says() -> None:
 
 def test_a_look_back_that_is_too_short_is_found_by_that_very_check() -> None:
     candles = random_walk(600)
-    honest = next(feature for feature in ADVANCED if feature.name == "above_sma_96")
+    honest = next(feature for feature in ADVANCED if feature.name == "price_to_sma_96")
     short = replace(honest, lookback=90)
 
     whole = short.function(Bars.of(candles))[-1]

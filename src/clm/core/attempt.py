@@ -35,6 +35,7 @@ from clm.core.profile import Profile
 from clm.core.protocols import EagerTrainer, ModelEvaluator, ShadowTester, TrainedModel, Training
 from clm.core.recipe import Recipe
 from clm.core.reign import Reign, reign_of
+from clm.core.sheet import Sheet
 from clm.core.sight import Sight
 from clm.core.timeline import MIN_COMPARED, Timeline, TimelineRule
 from clm.core.verdict import carry_out, with_inputs
@@ -48,18 +49,23 @@ STEPS = ("evaluation fit", "holdout", "canary", "refit", "shadow", "decision")
 class Material:
     """What all models of one cycle share: computed once. now: the exchange's moment the cycle began.
 
-    variance: σ̂² known at each candle's close. truncation: what cutting off the future did to the features,
-    computed when first asked for. sight: which features this process computes.
+    sheet: of the candles. variance: σ̂² known at each candle's close. truncation: what cutting off the future
+    did to the features, computed when first asked for. sight: which features this process computes.
     """
 
     series: Series
     now: datetime
     timeline: Timeline
     candles: pd.DataFrame
-    features: pd.DataFrame
+    sheet: Sheet
     variance: pd.Series
     truncation: Callable[[], Truncation]
     sight: Sight
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """What models are trained on."""
+        return self.sheet.frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +142,7 @@ class ModelAttempt:
             )
             reign, champion = found if found is not None else (None, None)
             if reign is not None and champion is not None:
-                keep_answer(registry, reign.champion, champion, material.features)
+                keep_answer(registry, reign.champion, champion, material.sheet.of(champion))
         except UnreadableHere as error:
             # Whoever cannot read the champion trains all the same: otherwise nobody might ever again.
             unread = Unread(active.version, str(error)) if active is not None else None
@@ -148,8 +154,9 @@ class ModelAttempt:
         hours = self.rule.shadow.total_seconds() / 3600
         say("shadow", f"replaying {model_type} over the last {hours:g} hours")
         shadow = self.shadow_tester.run_shadow_test(
-            model_type, candidate, champion, hours, features=material.features
-        )
+            model_type, candidate, champion, hours,
+            features=material.sheet.of(*([champion] if champion is not None else [])),
+        )  # fmt: skip
         say("decision", f"deciding about {model_type} {saved.version}")
         self._record((saved, candidate), (reign, champion), judged, material)
         decision = self._decide(saved, reign, judged, shadow, material.now, unread)
@@ -195,7 +202,7 @@ class ModelAttempt:
     ) -> EvaluationResult | None:
         """The champion on the holdout hours after its own training end; None when there are none yet."""
         window = material.timeline.out_of_sample(reign.champion.train_end)
-        unseen = window.rows(material.features, material.series.step)
+        unseen = window.rows(material.sheet.of(champion), material.series.step)
         if unseen.empty:
             return None
         return self.evaluator.evaluate(champion, unseen, reign.champion.model_type, role="champion")
@@ -298,6 +305,7 @@ class ModelAttempt:
         if reign is not None and model is not None:
             if judged.beside is not None:
                 forecasts += _of_result(reign.champion, judged.beside, material)
+            replay = material.timeline.shadow.rows(material.sheet.of(model), material.series.step)
             forecasts += _of_rows(reign.champion, model, replay, material)
         book.record_forecasts(forecasts)
 

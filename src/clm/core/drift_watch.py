@@ -13,6 +13,7 @@ from clm.core.domain import ModelArtifact
 from clm.core.errors import InsufficientData
 from clm.core.protocols import DataClient, FeatureEngineer, ModelRegistry
 from clm.core.reign import load_fit
+from clm.core.sheet import Sheet
 from clm.core.sight import Sight
 from clm.core.variance import variance_after
 
@@ -45,26 +46,28 @@ class DriftWatch:
         if len(candles) < 2:
             return None
         try:
-            features = self._features.transform(candles)
+            sheet = Sheet(self._features, candles)
         except InsufficientData:
             # After a long gap there is nothing to compare yet.
             return None
+        features = sheet.frame
         after = features.index >= pd.Timestamp(newest.train_end)
         window = drift.Window(features.loc[~after], features.loc[after], champion.series.step)
         return (
-            drift.regime_shift(window)
-            or drift.feature_drift(window)
-            or self._decay(champion, features, candles)
+            drift.regime_shift(window) or drift.feature_drift(window) or self._decay(champion, sheet, candles)
         )
 
-    def _decay(self, champion: ModelArtifact, features: pd.DataFrame, candles: pd.DataFrame) -> str | None:
+    def _decay(self, champion: ModelArtifact, sheet: Sheet, candles: pd.DataFrame) -> str | None:
         """The champion on all candles since its training, against its own holdout."""
         own = champion.train_end + self._purge
         stored = self._registry.book.forecasts(champion.model_type, champion.version)
         holdout = [f for f in stored if f.source is Source.HOLDOUT and f.open_time < own]
         model, _ = load_fit(self._registry, champion, Sight.of(self._features))
+        if model is None or not holdout:
+            return None
+        features = sheet.of(model)
         rows = scoring.with_known_outcome(features.loc[features.index >= pd.Timestamp(own)])
-        if model is None or rows.empty or not holdout:
+        if rows.empty:
             return None
         variance = variance_after(candles).loc[rows.index].to_numpy()
         live = scoring.forecasts(model, rows, champion.version), scoring.outcomes(rows), variance

@@ -14,6 +14,7 @@ from clm.core.certificate import check_truncation
 from clm.core.domain import Series, utc
 from clm.core.errors import InsufficientData
 from clm.core.protocols import DataClient, FeatureEngineer
+from clm.core.sheet import Sheet
 from clm.core.sight import Sight
 from clm.core.timeline import Timeline, TimelineRule
 from clm.core.variance import variance_after
@@ -41,10 +42,10 @@ class Gatherer:
         candles = self._candles(timeline)
         timeline = self.rule.at(now, self.series.step, self._first_row(utc(candles.index[0])))
         tell(1, "features", f"computing features of {len(candles):,} candles")
-        features = self.features.transform(candles)
+        sheet = Sheet(self.features, candles)
         return Material(
-            self.series, now, timeline, candles, features, variance_after(candles),
-            cache(partial(check_truncation, self.features, candles, features)), Sight.of(self.features),
+            self.series, now, timeline, candles, sheet, variance_after(candles),
+            cache(partial(check_truncation, self.features, candles, sheet.frame)), Sight.of(self.features),
         )  # fmt: skip
 
     def short_by(self, begins: datetime, now: datetime) -> str | None:

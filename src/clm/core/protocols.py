@@ -110,6 +110,20 @@ class CatalogueEngineer(FeatureEngineer, Protocol):
 
 
 @runtime_checkable
+class FormerEngineer(FeatureEngineer, Protocol):
+    """A feature engineer that knows features no new model is given, for those that read them. Optional."""
+
+    @property
+    def former(self) -> Collection[str]:
+        """Their names: none of `get_feature_names`."""
+        ...
+
+    def of_former(self, names: Sequence[str]) -> FeatureEngineer:
+        """What computes exactly these, in this order, at least wherever this one computes its own."""
+        ...
+
+
+@runtime_checkable
 class TrainedModel(Protocol):
     """A fitted model. `predict` wants exactly its features and raises SchemaMismatch otherwise."""
 

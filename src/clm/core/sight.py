@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from clm.core.protocols import CatalogueEngineer, FeatureEngineer
+from clm.core.protocols import CatalogueEngineer, FeatureEngineer, FormerEngineer
 
 
 def _gone(names: Collection[str]) -> str | None:
@@ -14,8 +14,8 @@ def _gone(names: Collection[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """names: what is computed, as columns are named. why_not: of others, what they are lacking for; None:
-    they are gone, and no setting brings them back.
+    """names: what is computed, always or for who reads it, as columns are named. why_not: of others, what
+    they are lacking for; None: they are gone, and no setting brings them back.
     """
 
     names: Collection[str]
@@ -24,7 +24,10 @@ class Sight:
     @classmethod
     def of(cls, engineer: FeatureEngineer) -> Sight:
         """What an engineer computes; of one without a catalogue nobody can tell what it might compute."""
+        names = frozenset(engineer.get_feature_names())
+        if isinstance(engineer, FormerEngineer):
+            names |= frozenset(engineer.former)
         if isinstance(engineer, CatalogueEngineer):
-            return cls(frozenset(engineer.get_feature_names()), engineer.why_not)
+            return cls(names, engineer.why_not)
         kind = type(engineer).__name__
-        return cls(frozenset(engineer.get_feature_names()), lambda names: f"its {kind} does not know them")
+        return cls(names, lambda lacking: f"its {kind} does not know them")

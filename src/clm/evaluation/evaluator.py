@@ -9,6 +9,7 @@ from clm.core import scoring
 from clm.core.domain import TARGET, Comparison, EvaluationResult, utc
 from clm.core.errors import InsufficientData
 from clm.core.protocols import FeatureEngineer, TrainedModel
+from clm.core.sheet import Sheet
 from clm.evaluation.metrics import score, score_by_regime
 from clm.evaluation.significance import diebold_mariano
 
@@ -22,7 +23,7 @@ class QuantumModelEvaluator:
     def evaluate(
         self, model: TrainedModel, df: pd.DataFrame, model_type: str, *, role: str = "candidate"
     ) -> EvaluationResult:
-        features = df if TARGET in df.columns else self._features.transform(df)
+        features = df if TARGET in df.columns else Sheet(self._features, df).of(model)
         rows = scoring.with_known_outcome(features)
         if rows.empty:
             raise InsufficientData(f"{model_type}: no hour with a known outcome to evaluate the {role} on")

@@ -2,8 +2,12 @@
 
 Everything here looks back over a finite window: the value at t is a function of the last so many candles and
 of nothing before or after them, to the last bit. (A running sum would drag rounding errors along for ever,
-and leave crumbs where a window holds but zeros.) The first values of a run, where a window is not full
-yet, are placeholders; the engineer cuts them off by each feature's look-back.
+and leave crumbs where a window holds but zeros.) Only what `dragged_…` is called is not, and read by nothing
+but former features. The first values of a run, where a window is not full yet, are placeholders; the engineer
+cuts them off by each feature's look-back.
+
+What sets the price against its own past is made of how far it has moved since, never of its level: where no
+price moves it is zero to the last bit, whatever the price, in the batch as for the newest candle alone.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from clm.features.arithmetic import Values, clip, log, log_ratio, maximum, ratio
 Stamps = np.ndarray[tuple[int], np.dtype[np.int64]]
 #: What is put into windows: a series made of the bars' arrays. The function itself is the key of the memory.
 SeriesOf = Callable[["Bars"], FloatArray]
+Moves = tuple[FloatArray, FloatArray]
 
 #: Window and decay of the volatility every scaled feature is divided by (RiskMetrics decay, cut off).
 SIGMA_WINDOW = 168
@@ -74,6 +79,7 @@ class Bars:
         self.run, self.place = self, 0
         self._series: dict[SeriesOf, FloatArray] = {}
         self._sums_of: dict[tuple[SeriesOf, ...], list[FloatArray]] = {}
+        self._moves: list[Moves] = []
         self._memory: dict[tuple[Any, ...], Values] = {}
 
     @classmethod
@@ -197,18 +203,49 @@ class Bars:
 
     def slope(self, n: int) -> Values:
         """Least-squares slope of the log price over n candles, per candle."""
-        # TA-Lib drags its sums along from the run's first candle: of a part they would be others by a bit.
-        whole = self.run._remember(
-            ("slope", n), lambda: filled(talib.LINEARREG_SLOPE(self.run.series(level), n))
-        )
-        return whole[self.place : self.place + len(self.close)]
+        moved, weighted = self._moved(n)
+        return (weighted - (n - 1) / 2 * moved) * (12 / (n * (n * n - 1)))
+
+    def above_mean(self, n: int) -> Values:
+        """How far the log price is above its mean over the last n candles."""
+        return self._remember(("above", n), lambda: self._moved(n)[0] / n)
+
+    def mean_gap(self, fast: float, slow: float, n: int) -> Values:
+        """Exponential mean of the log price with the decay `fast` over that with `slow`, of n + 1 candles."""
+        gap: FloatArray | float = 0.0
+        for decay, sign in ((slow, 1), (fast, -1)):
+            moves = window_sum([self.series(RETURN)], n, decay)
+            moves *= sign * decay / (1 - decay ** (n + 1))
+            gap = moves + gap
+        last = [decay ** (n + 1) / (1 - decay ** (n + 1)) for decay in (fast, slow)]
+        return gap + (last[0] - last[1]) * self.change(n)
 
     def aroon(self, n: int) -> Values:
         """Aroon oscillator, within ±100."""
         return filled(talib.AROONOSC(self.high, self.low, n))
 
     def cci(self, n: int) -> Values:
-        """Commodity channel index."""
+        """Commodity channel index; 0 where the price stands still."""
+        price, average = self.series(typical), self.mean(typical, n)
+        spread, away = np.abs(price - average), np.empty(len(price))
+        for k in range(1, min(n, len(price))):
+            part = np.subtract(price[:-k], average[k:], out=away[k:])
+            spread[k:] += np.abs(part, out=part)
+        spread /= n
+        # Where the price stands still, what is left is the rounding of the mean.
+        moves = spread > 1e-12 * average
+        return where(moves, price - average, 0.0) / where(moves, 0.015 * spread, 1.0)
+
+    def dragged_slope(self, n: int) -> Values:
+        """As `slope`, but for rounding: TA-Lib drags its sums along from the run's first candle."""
+        # Of a part they would be others by a bit.
+        whole = self.run._remember(
+            ("slope", n), lambda: filled(talib.LINEARREG_SLOPE(self.run.series(level), n))
+        )
+        return whole[self.place : self.place + len(self.close)]
+
+    def dragged_cci(self, n: int) -> Values:
+        """As `cci`, but for rounding: TA-Lib adds up in an order that repeats from the run's first candle."""
         return filled(talib.CCI(self.high, self.low, self.close, n))
 
     def correlation(self, a: SeriesOf, b: SeriesOf, n: int) -> Values:
@@ -235,6 +272,12 @@ class Bars:
         total /= n
         return total
 
+    def _moved(self, n: int) -> Any:
+        """See `window_moves`; of the log price."""
+        if not self._moves:
+            self._moves += [(np.zeros(len(self.r)),) * 2, (self.r, self.r)]
+        return self._remember(("moved", n), lambda: window_moves(self.log_close, self._moves, n))
+
     def _remember(self, key: tuple[Any, ...], make: Callable[[], Values]) -> Values:
         if key not in self._memory:
             self._memory[key] = make()
@@ -242,7 +285,7 @@ class Bars:
 
 
 def level(b: Bars) -> FloatArray:
-    """The log price above the run's first: small numbers, of which sums lose no digits."""
+    """The log price above the run's first: other by a bit wherever the run begins elsewhere."""
     above: FloatArray = b.log_close - b.run.log_close[0]
     return above
 
@@ -313,6 +356,43 @@ def _doubled(sums: FloatArray, size: int, decay: float) -> FloatArray:
         np.multiply(earlier, decay**size, out=doubled[size:])
         doubled[size:] += sums[size:]
     return doubled
+
+
+def window_moves(values: FloatArray, known: list[Moves], n: int) -> Moves:
+    """Σ d and Σ k·d of the moves d = x[t] − x[t−k] since k = 0 to n − 1 candles ago; as `window_sum`.
+
+    known: over 1 value, nothing, and over 2, the last move, followed by what is known over 4, 8, … values;
+    what is needed is added.
+    """
+    total: Moves | None = None
+    covered = 0
+    for power in range(n.bit_length()):
+        size = 1 << power
+        if power == len(known):
+            known.append(_joined(values, known[-1], known[-1], size // 2, size // 2))
+        if n & size:
+            total = _joined(values, total, known[power], covered, size) if total else known[power]
+            covered += size
+    return total or known[0]
+
+
+def _joined(values: FloatArray, recent: Moves, earlier: Moves, by: int, size: int) -> Moves:
+    """Over both windows: the earlier one, of `size` values, ends `by` candles further back."""
+    reach = max(0, len(values) - by)
+    moved, weighted = np.empty_like(values), np.empty_like(values)
+    moved[:by], weighted[:by] = recent[0][:by], recent[1][:by]
+    total, first = moved[by:], weighted[by:]
+    # From the newest value to those of the earlier window.
+    since = np.subtract(values[by:], values[:reach])
+    since *= size
+    np.add(since, earlier[0][:reach], out=total)
+    since *= (size - 1) / 2
+    since += earlier[1][:reach]
+    np.multiply(total, by, out=first)
+    first += since
+    first += recent[1][by:]
+    total += recent[0][by:]
+    return moved, weighted
 
 
 def check(df: pd.DataFrame) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from clm.features import flow, price, risk, shape
+from clm.features import flow, former, price, risk, shape
 from clm.features.feature import Feature
 
 ADVANCED: tuple[Feature, ...] = (*price.FEATURES, *risk.FEATURES, *flow.FEATURES, *shape.FEATURES)
+#: Of the catalogue no more; `basic` are those that were in the small one.
+FORMER: tuple[Feature, ...] = former.FEATURES
 BASIC: tuple[Feature, ...] = tuple(feature for feature in ADVANCED if feature.basic)
 
 

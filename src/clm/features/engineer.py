@@ -17,7 +17,7 @@ from clm.core.errors import BadInput, InsufficientData, InvalidCandles, InvalidS
 from clm.core.jumps import MAX_JUMP, jumps
 from clm.core.newest import row_of_batch
 from clm.features.bars import Bars, check
-from clm.features.catalogue import ADVANCED, BASIC
+from clm.features.catalogue import ADVANCED, BASIC, FORMER
 from clm.features.newest import Window, newest_row
 
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -27,14 +27,15 @@ _BLOCK = 15_000
 #: From so many further blocks on they are shared out among so many threads.
 _MANY, _THREADS = 2, 4
 #: A block's candles begin at a multiple of this place in their run: TA-Lib adds a window up in an order that
-#: repeats every so many candles (CCI, of 20 and of 72), and a value does not depend on its block by a bit.
+#: repeats every so many candles (the former CCI, of 20 and of 72), and no value depends on its block.
 _ALIGNED = 360
 
 
 class QuantumFeatureEngineer:
     """Features of the catalogue, float32, and the target.
 
-    use_advanced: the whole catalogue (100+), else the basic 25 or so. horizon: candles the target is ahead.
+    use_advanced: the whole catalogue (100+), else the basic 25 or so; former features of either it knows,
+    and computes for whoever names them (see `FormerEngineer`). horizon: candles the target is ahead.
     past: feature → candles of it that some model looks back on; what it was k candles ago becomes the column
     `feature@k`, for k from 1 to one less than that. max_jump: see `clm.core.jumps`; candles on either side
     of a jump are no more each other's history than those on either side of a gap.
@@ -53,6 +54,7 @@ class QuantumFeatureEngineer:
         if horizon < 1:
             raise InvalidSetting("horizon", horizon, "a whole number of candles, at least 1")
         self.catalogue = ADVANCED if use_advanced else BASIC
+        self._former = tuple(feature for feature in FORMER if use_advanced or feature.basic)
         self.horizon, self.max_jump = horizon, max_jump
         #: (column, candles ago), in the order of the columns.
         self._past: tuple[tuple[int, int], ...] = ()
@@ -72,7 +74,7 @@ class QuantumFeatureEngineer:
     @classmethod
     def of(cls, names: Sequence[str], horizon: int = 1) -> Self:
         """One that computes exactly these features, in this order. Raises BadInput for unknown ones."""
-        known = {feature.name: feature for feature in ADVANCED}
+        known = {feature.name: feature for feature in (*ADVANCED, *FORMER)}
         past = longest_past(names)
         present = [name for name in names if not is_past(name)]
         unknown = [name for name in present if name not in known]
@@ -94,9 +96,22 @@ class QuantumFeatureEngineer:
         names = [feature.name for feature in self.catalogue]
         return names + [past_name(names[column], lag) for column, lag in self._past]
 
+    @property
+    def former(self) -> Collection[str]:
+        """See `FormerEngineer`."""
+        here, warmup = {feature.name for feature in self.catalogue}, self.warmup
+        return [f.name for f in self._former if f.name not in here and f.lookback <= warmup]
+
+    def of_former(self, names: Sequence[str]) -> Self:
+        """See `FormerEngineer`."""
+        made = self.of(names, self.horizon)
+        made.max_jump = self.max_jump
+        return made
+
     def why_not(self, names: Collection[str]) -> str | None:
         """See `CatalogueEngineer`."""
-        known, here = {f.name for f in ADVANCED}, {f.name for f in self.catalogue}
+        known = {feature.name for feature in (*ADVANCED, *FORMER)}
+        here = {feature.name for feature in (*self.catalogue, *self._former)}
         wanted = {feature_of(name) for name in names}
         if not wanted <= known:
             return None

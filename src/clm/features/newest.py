@@ -16,7 +16,7 @@ from clm.core.domain import CANDLE_COLUMNS, FeatureRow, FloatArray
 from clm.core.errors import InsufficientData
 from clm.core.jumps import MAX_JUMP, jumps
 from clm.features.arithmetic import Values, log
-from clm.features.bars import HIGH, LOG_CLOSE, LOW, Bars, SeriesOf, Stamps, check, level, typical
+from clm.features.bars import HIGH, LOG_CLOSE, LOW, RETURN, Bars, SeriesOf, Stamps, check, level, typical
 from clm.features.feature import Feature
 
 
@@ -54,7 +54,8 @@ class Newest(Bars):
         return self.series(of).item(-1 - k)
 
     def change(self, k: int) -> Values:
-        return self.log_close - self.ago(LOG_CLOSE, k)
+        # By the same logarithm as the series: they may differ by a bit, where the price has not moved at all.
+        return self.ago(LOG_CLOSE, 0) - self.ago(LOG_CLOSE, k)
 
     def mean(self, of: SeriesOf, n: int) -> Values:
         sums = self._sums.get(of)
@@ -78,7 +79,13 @@ class Newest(Bars):
         return self._remember(("min", of, n), lambda: float(np.minimum.reduce(self.series(of)[-n:])))
 
     def slope(self, n: int) -> Values:
-        return float(self.series(level)[-n:] @ _slope_weights(n))
+        return float(self.series(RETURN)[1 - n :] @ _slope_weights(n))
+
+    def mean_gap(self, fast: float, slow: float, n: int) -> Values:
+        return float(self.series(RETURN)[-n:] @ _gap_weights(fast, slow, n))
+
+    def above_mean(self, n: int) -> Values:
+        return self._remember(("above", n), lambda: float(self.series(RETURN)[1 - n :] @ _mean_weights(n)))
 
     def aroon(self, n: int) -> Values:
         # Of equal extremes the latest counts, as in TA-Lib.
@@ -92,6 +99,12 @@ class Newest(Bars):
         spread = float(np.add.reduce(np.abs(price[-n:] - average))) / n
         # Where the price stands still, what is left is the rounding of the mean.
         return away / (0.015 * spread) if spread > 1e-12 * average else 0.0
+
+    def dragged_slope(self, n: int) -> Values:
+        return float(self.series(level)[-n:] @ _dragged_weights(n))
+
+    def dragged_cci(self, n: int) -> Values:
+        return self.cci(n)
 
 
 class Window:
@@ -145,6 +158,32 @@ def _weights(decay: float, n: int) -> FloatArray:
 
 @cache
 def _slope_weights(n: int) -> FloatArray:
+    """Least-squares slope of n equally spaced values as a weighted sum of the n − 1 moves between them."""
+    j = np.arange(n - 2, -1, -1, dtype=np.float64)
+    weights: FloatArray = (j + 1) * (n - 1 - j) * (6 / (n * (n * n - 1)))
+    return weights
+
+
+@cache
+def _mean_weights(n: int) -> FloatArray:
+    """How far the last of n values is above their mean, as a weighted sum of their moves."""
+    weights: FloatArray = np.arange(1, n, dtype=np.float64) / n
+    return weights
+
+
+@cache
+def _gap_weights(fast: float, slow: float, n: int) -> FloatArray:
+    """Of two exponential means of n + 1 values, one minus the other, as a weighted sum of their moves."""
+
+    def below(decay: float) -> FloatArray:
+        powers: FloatArray = decay ** np.arange(n, 0, -1, dtype=np.float64)
+        return (powers - decay ** (n + 1)) / (1 - decay ** (n + 1))
+
+    return below(slow) - below(fast)
+
+
+@cache
+def _dragged_weights(n: int) -> FloatArray:
     """Least-squares slope of n equally spaced values as a weighted sum of them."""
     centred = np.arange(n, dtype=np.float64) - (n - 1) / 2
     weights: FloatArray = centred / (centred @ centred)

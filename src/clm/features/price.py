@@ -8,7 +8,7 @@ import numpy as np
 
 from clm.core.domain import FloatArray
 from clm.features.arithmetic import Values, log, maximum, ratio, where
-from clm.features.bars import HIGH, LOG_CLOSE, LOW, RETURN, SIGN, SIZE, Bars, level, typical
+from clm.features.bars import HIGH, LOW, RETURN, SIGN, SIZE, Bars, typical
 from clm.features.feature import Feature, scaled
 
 
@@ -26,22 +26,21 @@ def _lagged(lag: int) -> Feature:
 
 def _above_sma(n: int) -> Feature:
     return Feature(
-        f"above_sma_{n}", "trend", scaled(n),
-        lambda b: (b.log_close - b.mean(LOG_CLOSE, n)) / b.spread(n), basic=n == 24,
-    )  # fmt: skip
+        f"price_to_sma_{n}", "trend", scaled(n), lambda b: b.above_mean(n) / b.spread(n), basic=n == 24
+    )
 
 
 def _sma_cross(fast: int, slow: int) -> Feature:
     return Feature(
-        f"sma_cross_{fast}_{slow}", "trend", scaled(slow),
-        lambda b: (b.mean(LOG_CLOSE, fast) - b.mean(LOG_CLOSE, slow)) / b.spread(slow),
+        f"sma_to_sma_{fast}_{slow}", "trend", scaled(slow),
+        lambda b: (b.above_mean(slow) - b.above_mean(fast)) / b.spread(slow),
     )  # fmt: skip
 
 
 def _slope(n: int) -> Feature:
     """Least-squares slope of the log price per candle, in volatilities."""
     return Feature(
-        f"slope_{n}", "trend", scaled(n),
+        f"trend_slope_{n}", "trend", scaled(n),
         lambda b: b.slope(n) / b.sigma * sqrt(n),
         basic=n == 24,
     )  # fmt: skip
@@ -50,12 +49,12 @@ def _slope(n: int) -> Feature:
 def _macd(fast: int, slow: int) -> Feature:
     """Difference of two exponential means of the log price, cut off at four slow spans at most 168."""
     window = min(4 * slow, 168)
-
-    def macd(b: Bars) -> Values:
-        gap = b.decayed(level, 1 - 2 / (fast + 1), window) - b.decayed(level, 1 - 2 / (slow + 1), window)
-        return gap / b.spread(slow)
-
-    return Feature(f"macd_{fast}_{slow}", "trend", scaled(window), macd, basic=(fast, slow) == (12, 26))
+    decays = 1 - 2 / (fast + 1), 1 - 2 / (slow + 1)
+    return Feature(
+        f"macd_log_{fast}_{slow}", "trend", scaled(window),
+        lambda b: b.mean_gap(*decays, window) / b.spread(slow),
+        basic=(fast, slow) == (12, 26),
+    )  # fmt: skip
 
 
 def _efficiency(n: int) -> Feature:
@@ -138,7 +137,7 @@ def _from_low(n: int) -> Feature:
 
 
 def _cci(n: int) -> Feature:
-    return Feature(f"cci_{n}", "momentum", n, lambda b: b.cci(n) / 100)
+    return Feature(f"commodity_channel_{n}", "momentum", n, lambda b: b.cci(n) / 100)
 
 
 def _mfi(n: int) -> Feature:

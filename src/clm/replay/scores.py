@@ -12,12 +12,13 @@ import pandas as pd
 
 from clm.bootstrap import Application
 from clm.core import scoring
-from clm.core.domain import Decision, FloatArray, ModelArtifact, Outcome, Series
+from clm.core.domain import Decision, FloatArray, Outcome, Series
 from clm.core.ensemble import Weighting
 from clm.core.ensembles import ENSEMBLE
 from clm.core.errors import InsufficientData
 from clm.core.paired import Paired
 from clm.core.protocols import ModelRegistry
+from clm.core.sheet import Sheet
 from clm.core.variance import variance_after
 from clm.replay.client import AsOfClient
 
@@ -167,19 +168,18 @@ def _was_harmful(application: Application, series: Series, client: AsOfClient, r
     both = [registry.get_version(rise.model_type, v) for v in (rise.champion_version, rise.candidate_version)]
     history = (application.feature_engineer.warmup + 400) * series.step
     candles = client.load_training_data(when - history, when + HINDSIGHT)
-    features = scoring.with_known_outcome(application.feature_engineer.transform(candles))
+    models = [registry.load_model(artifact) for artifact in both]
+    features = scoring.with_known_outcome(Sheet(application.feature_engineer, candles).of(*models))
     rows = features.loc[features.index >= pd.Timestamp(when - series.step)]
     if len(rows) * series.step < HINDSIGHT / 2:
         return None
-    before, after = (_forecasts(registry, artifact, rows) for artifact in both)
+    before, after = (
+        scoring.forecasts(model, rows, artifact.version) for model, artifact in zip(models, both, strict=True)
+    )
     variance = variance_after(candles).loc[rows.index].to_numpy()
     times = tuple(stamp.to_pydatetime() for stamp in pd.DatetimeIndex(rows.index))
     shadow = np.ones(len(rows), dtype=np.bool_)
     return Paired(times, scoring.outcomes(rows), before, after, variance, shadow).total_gain < 0
-
-
-def _forecasts(registry: ModelRegistry, artifact: ModelArtifact, rows: pd.DataFrame) -> FloatArray:
-    return scoring.forecasts(registry.load_model(artifact), rows, artifact.version)
 
 
 def _curve(frame: pd.DataFrame, gain: FloatArray, unit: float) -> list[tuple[str, float, float]]:

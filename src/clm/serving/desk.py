@@ -16,13 +16,21 @@ import pandas as pd
 
 from clm.core import scoring
 from clm.core.book import Forecast, Source
-from clm.core.domain import ModelArtifact, Series, candles_fingerprint, fingerprint, utc
+from clm.core.domain import (
+    ModelArtifact,
+    Series,
+    candles_fingerprint,
+    feature_columns,
+    fingerprint,
+    utc,
+)
 from clm.core.ensemble import Weighting
 from clm.core.ensembles import ENSEMBLE, EnsembleKeeper, Mixture
 from clm.core.errors import ClmError, InsufficientData
 from clm.core.intervals import IntervalTracker
 from clm.core.protocols import DataClient, FeatureEngineer, ModelRegistry, TrainedModel
 from clm.core.reign import Reign, Unfit, load_fit, look
+from clm.core.sheet import Sheet, former_of
 from clm.core.sight import Sight
 from clm.core.variance import VARIANCE_MEMORY, variance_after
 from clm.logs import logger
@@ -78,6 +86,8 @@ class Desk:
         self._mixed = IntervalTracker()
         self._lock = threading.Lock()
         self._candle: _Candle | None = None
+        #: Former features that versions here read; computed with the row of every candle.
+        self._former: frozenset[str] = frozenset()
         self.snapshot = Snapshot(series=self.series, open_time=None, close=None, variance=None)
 
     def look(self, now: datetime, *, fresh_candles: bool = True) -> Snapshot:
@@ -86,6 +96,12 @@ class Desk:
         One at a time, but for candles: whoever waits for them keeps nobody from looking who reigns. Raises
         what candles and registry raise; the snapshot before stays in place then.
         """
+        while (made := self._looked(now, fresh_candles)) is None:
+            fresh_candles = True
+        return made
+
+    def _looked(self, now: datetime, fresh_candles: bool) -> Snapshot | None:
+        """None where somebody reads what was not asked for when the candle was read: it is to be read anew."""
         candle = self._candle
         if not fresh_candles and candle is not None:
             fresh = None
@@ -97,12 +113,25 @@ class Desk:
                 self._score(fresh, now)
             candle = self._candle or candle
             reigns, unfit = self._reigns()
+            others = list(self._besides())
+            readers = [model for _, _, model in reigns.values()] + [model for _, model in others]
+            names = (name for model in readers for name in model.feature_names)
+            self._former = frozenset(former_of(self._engineer, names))
+            if candle.row is not None and not self._former <= set(candle.row.columns):
+                return None
             served = {
                 name: self._serve(loaded, model, candle, now, _state(loaded, reign, now))
                 for name, (reign, loaded, model) in reigns.items()
             }
             champions = [loaded.artifact for _, loaded, _ in reigns.values()]
-            besides = dict(self._besides(candle, now, {artifact.version for artifact in champions}))
+            reigning = {artifact.version for artifact in champions}
+            besides = {
+                (kept.artifact.model_type, kept.artifact.version): self._serve(
+                    kept, model, candle, now,
+                    "healthy" if kept.artifact.version in reigning else "experiment",
+                )
+                for kept, model in others
+            }  # fmt: skip
             mixed = self._mix(candle, champions, list(served.values()))
             if mixed is not None:
                 served[ENSEMBLE] = mixed
@@ -148,7 +177,8 @@ class Desk:
             inputs=candles_fingerprint(candles.iloc[-size:]), problem="gap_in_window",
         )  # fmt: skip
         try:
-            features = self._engineer.transform(candles.iloc[-size - _SCORED_ROWS :])
+            sheet = Sheet(self._engineer, candles.iloc[-size - _SCORED_ROWS :])
+            features = sheet.telling(self._former)
         except InsufficientData:
             return candle
         candle = replace(candle, outcomes=scoring.known_outcomes(features))
@@ -189,17 +219,13 @@ class Desk:
         self._shelf.put(artifact, model)
         return loaded
 
-    def _besides(
-        self, candle: _Candle, now: datetime, reigning: set[str]
-    ) -> Iterable[tuple[tuple[str, str], Served]]:
+    def _besides(self) -> Iterable[tuple[Loaded, TrainedModel]]:
         sight = Sight.of(self._engineer)
         for model_type, version in self._others(self.series):
             artifact = self._registry.get_version(model_type, version)
             model, _ = load_fit(self._registry, artifact, sight)
             if model is not None:
-                loaded = self._keep(artifact, model)
-                state = "healthy" if version in reigning else "experiment"
-                yield (model_type, version), self._serve(loaded, model, candle, now, state)
+                yield self._keep(artifact, model), model
 
     def _serve(
         self, loaded: Loaded, model: TrainedModel, candle: _Candle, now: datetime, state: str
@@ -215,7 +241,7 @@ class Desk:
         self._store(artifact, forecast, candle, now)
         made_at, sigma = candle.open_time + self.series.step, candle.variance**0.5
         spoken = replace(silent, forecast=forecast, interval=tracker.around(forecast, sigma, made_at))
-        names = self._engineer.get_feature_names()
+        names = feature_columns(candle.row.columns)
         score, limit = loaded.unlikeness(names, candle.row[names].to_numpy(dtype=np.float32)[0])
         return replace(spoken, score=score, limit=limit)
 

@@ -35,6 +35,8 @@ from clm.core.protocols import (
     TrainedModel,
     TreeModel,
 )
+from clm.core.sheet import Sheet, former_of
+from clm.core.sight import Sight
 from clm.serving.anatomy import Anatomy, drift_view, forecast_view, importance_view
 from clm.serving.once import Once
 
@@ -170,24 +172,27 @@ class Explainer:
 
     def _frame(self, series: Series, names: Sequence[str], opened: datetime, said: str) -> _Frame:
         """The last month's rows, by the first engineer that computes all of `names`."""
-        able = [e for e in self._engineers if set(names) <= set(e.get_feature_names())]
+        able = [e for e in self._engineers if set(names) <= set(Sight.of(e).names)]
         if not able:
-            known = {name for engineer in self._engineers for name in engineer.get_feature_names()}
+            known = {name for engineer in self._engineers for name in Sight.of(engineer).names}
             lacking = [name for name in names if name not in known]
             raise NotExplainable(
                 f"{said} needs {len(lacking)} features that are not computed any more, such as {lacking[0]}"
             )
-        key = (series, id(able[0]), opened)
-        frame = self._frames.get(key, lambda: self._features(series, able[0], opened))
+        former = tuple(former_of(able[0], names))
+        key = (series, id(able[0]), former, opened)
+        frame = self._frames.get(key, lambda: self._features(series, able[0], former, opened))
         if frame.newest != opened:
             self._frames.forget(key)
         return frame
 
-    def _features(self, series: Series, engineer: FeatureEngineer, opened: datetime) -> _Frame:
+    def _features(
+        self, series: Series, engineer: FeatureEngineer, former: Sequence[str], opened: datetime
+    ) -> _Frame:
         step = series.step
         start = opened - timedelta(days=SAMPLE_DAYS) - (engineer.warmup + 1) * step
         candles = self._data(series).load_training_data(start, opened + step)
-        features = engineer.transform(candles)
+        features = Sheet(engineer, candles).telling(former)
         newest, last = (pd.DatetimeIndex(frame.index)[-1] for frame in (candles, features))
         if last != newest:
             raise InsufficientData(

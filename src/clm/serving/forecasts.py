@@ -16,8 +16,9 @@ from clm.core.ensembles import ENSEMBLE
 from clm.core.errors import BadInput, InsufficientData, InvalidCandles, VersionNotFound
 from clm.core.experiments import Assigned, check_caller
 from clm.core.intervals import Interval, IntervalTracker
-from clm.core.newest import forecast_row, newest_row
+from clm.core.newest import forecast_row
 from clm.core.protocols import FeatureEngineer, ModelRegistry
+from clm.core.sheet import SheetRow
 from clm.core.variance import variance_after
 from clm.serving.answer import answer, default_model, unchanging
 from clm.serving.follower import Follower
@@ -91,7 +92,7 @@ class Forecasts:
         ArtifactMissing and ArtifactCorrupt.
         """
         frame = _frame(candles)
-        row = self._row_of(frame, series)
+        sheet = self._row_of(frame, series)
         known = self.follower.snapshot(series)
         wanted = self._wanted(known, model)
         snapshot = Snapshot(
@@ -100,36 +101,39 @@ class Forecasts:
             known=known.known,
         )  # fmt: skip
         members = self.models(series) if wanted == ENSEMBLE else (wanted,)
-        made = {m: self._forecast(snapshot, known.by_model[m], row) for m in members if m in known.champions}
+        made = {
+            m: self._forecast(snapshot, known.by_model[m], sheet, frame)
+            for m in members
+            if m in known.champions
+        }
         if not made or wanted not in known.by_model:
             raise VersionNotFound(f"{wanted} of {series} has no champion that could forecast")
         served = _mixed(snapshot, known.by_model[wanted], made) if wanted == ENSEMBLE else made[wanted]
         base = unchanging(snapshot, wanted, served)
         return answer(base, snapshot, served, self.follower.now(), self.limits(series))
 
-    def _row_of(self, frame: pd.DataFrame, series: Series) -> FeatureRow:
+    def _row_of(self, frame: pd.DataFrame, series: Series) -> SheetRow:
         """What can be seen in candles that are not the exchange's: their mistakes are the caller's."""
         allowed = f"the newest {self.engineer.warmup + 1} closed candles, without a gap"
         try:
             self.check(frame, series)
             with np.errstate(all="ignore"):
-                row = newest_row(self.engineer, frame)
+                sheet = SheetRow(self.engineer, frame)
         except InvalidCandles as exc:
             value = list(exc.rows[:_SHOWN]) or f"{len(frame)} candles"
             raise BadInput("candles", value, allowed, message=f"candles: {exc}") from exc
         except InsufficientData as exc:
             raise BadInput("candles", f"{len(frame)} candles", allowed) from exc
-        if not np.isfinite(row).all():
-            name = self.engineer.get_feature_names()[int(np.argmin(np.isfinite(row)))]
-            said = f"candles: {name} of the newest is no number: too large or too small prices or amounts"
-            allowed = "prices and amounts as they are traded"
-            raise BadInput("candles", f"{len(frame)} candles", allowed, message=said)
-        return row
+        _require_numbers(frame, sheet.names, sheet.row)
+        return sheet
 
-    def _forecast(self, snapshot: Snapshot, served: Served, row: FeatureRow) -> Served:
+    def _forecast(self, snapshot: Snapshot, served: Served, sheet: SheetRow, frame: pd.DataFrame) -> Served:
         """What one champion says of the last candle of `snapshot`."""
-        champion, names = snapshot.champions[served.model], self.engineer.get_feature_names()
+        champion = snapshot.champions[served.model]
         model = self.shelf.take(self.registry.for_series(snapshot.series), champion.artifact)
+        with np.errstate(all="ignore"):
+            names, row = sheet.of(model)
+        _require_numbers(frame, names, row)
         forecast = forecast_row(model, names, row, served.version)
         score, limit = champion.unlikeness(names, row)
         interval = _around(snapshot, champion.tracker, forecast)
@@ -143,6 +147,15 @@ class Forecasts:
         if model not in allowed:
             raise BadInput("model", model, ", ".join(allowed))
         return model
+
+
+def _require_numbers(frame: pd.DataFrame, names: Sequence[str], row: FeatureRow) -> None:
+    """Raises BadInput where a feature of these candles is none."""
+    if not np.isfinite(row).all():
+        name = names[int(np.argmin(np.isfinite(row)))]
+        said = f"candles: {name} of the newest is no number: too large or too small prices or amounts"
+        allowed = "prices and amounts as they are traded"
+        raise BadInput("candles", f"{len(frame)} candles", allowed, message=said)
 
 
 def _mixed(snapshot: Snapshot, ensemble: Served, made: Mapping[str, Served]) -> Served:

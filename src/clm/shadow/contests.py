@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import pandas as pd
-
 from clm.core import scoring
 from clm.core.alert import Alarm, Alert
 from clm.core.bookkeeper import Bookkeeper
@@ -17,6 +15,7 @@ from clm.core.errors import EvidenceMoved, SchemaMismatch, StorageFailed, Traini
 from clm.core.experiments import Arm, Experiment
 from clm.core.protocols import ModelRegistry, TrainedModel
 from clm.core.reign import load_fit
+from clm.core.sheet import Sheet
 from clm.core.sight import Sight
 from clm.core.stores import ExperimentStore
 from clm.core.verdicts import Ended, Lost
@@ -57,10 +56,10 @@ class Contests:
         return [e for e in found if e.starts_at <= now and e.model_type in models]
 
     def entered(
-        self, registry: ModelRegistry, experiments: Sequence[Experiment], features: pd.DataFrame, sight: Sight
+        self, registry: ModelRegistry, experiments: Sequence[Experiment], sheet: Sheet, sight: Sight
     ) -> tuple[Entered, ...]:
-        """Both arms of each, loaded and tried on the newest row of `features`."""
-        return tuple(_entered(registry, experiment, features, sight) for experiment in experiments)
+        """Both arms of each, loaded and tried on the newest row of `sheet`."""
+        return tuple(_entered(registry, experiment, sheet, sight) for experiment in experiments)
 
     def settle(
         self, keeper: Bookkeeper, entered: Sequence[Entered], now: datetime, known_until: datetime
@@ -90,9 +89,7 @@ class Contests:
                 yield experiment, ended
 
 
-def _entered(
-    registry: ModelRegistry, experiment: Experiment, features: pd.DataFrame, sight: Sight
-) -> Entered:
+def _entered(registry: ModelRegistry, experiment: Experiment, sheet: Sheet, sight: Sight) -> Entered:
     since, arms = experiment.first_candle - experiment.series.step, []
     for arm in Arm:
         artifact = registry.get_version(experiment.model_type, experiment.version_of(arm))
@@ -105,7 +102,7 @@ def _entered(
             if model is None:
                 cause = unfit.reason if unfit is not None else "it does not load"
                 return Entered(experiment, (), Lost(arm, cause), damaged=unfit is not None and unfit.damaged)
-            scoring.forecasts(model, features.iloc[-1:], artifact.version)
+            scoring.forecasts(model, sheet.of(model).iloc[-1:], artifact.version)
         except (TrainingFailed, SchemaMismatch) as error:
             return Entered(experiment, (), Lost(arm, str(error)))
         except StorageFailed as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from clm.core import scoring
@@ -155,7 +156,7 @@ class LiveShadow:
         stored = late = 0
         for artifact, model, since, until in self._participants(desk, model_type, known):
             known.models[model_type, artifact.version] = model
-            rows = self._due(desk, artifact, known, since, until)
+            rows = known.sheet.of(model).loc[self._due(desk, artifact, known, since, until)]
             if rows.empty:
                 continue
             forecasts = list(self._made(desk, artifact, model, rows, known))
@@ -178,14 +179,14 @@ class LiveShadow:
         if found is not None:
             reign, champion = found
             always.add(reign.champion.version)
-            keep_answer(registry, reign.champion, champion, known.features)
+            keep_answer(registry, reign.champion, champion, known.sheet.of(champion))
             yield reign.champion, champion, None, None
             beside = [(a, None) for a in registry.challengers(model_type)] if desk.policy.continuous else []
             guarded = [(reign.guarded, reign.guard_until)] if reign.guarded else []
             for artifact, until in (*beside, *guarded):
                 model, unfit = load_fit(registry, artifact, sight)
                 if model is not None:
-                    keep_answer(registry, artifact, model, known.features)
+                    keep_answer(registry, artifact, model, known.sheet.of(model))
                     always |= {artifact.version} if until is None else set()
                     yield artifact, model, None, until
                 elif unfit is not None and unfit.here:
@@ -203,8 +204,8 @@ class LiveShadow:
         known: Known,
         since: datetime | None,
         until: datetime | None,
-    ) -> pd.DataFrame:
-        """Rows the version has not forecast yet: of those closed since its training, or since the first."""
+    ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Which rows it has not forecast yet: of those closed since its training, or since the first."""
         registry, name = desk.keeper.registry, (artifact.model_type, artifact.version)
         trained = artifact.trained_at - registry.series.step
         after = desk.keeper.reached(*name, trained if since is None else max(trained, since))
@@ -213,7 +214,7 @@ class LiveShadow:
         due &= ~known.features.index.isin(pd.DatetimeIndex(stored))
         if until is not None:
             due &= known.features.index < pd.Timestamp(until - registry.series.step)
-        return known.features.loc[due]
+        return np.asarray(due)
 
     def _made(
         self, desk: Desk, artifact: ModelArtifact, model: TrainedModel, rows: pd.DataFrame, known: Known
@@ -293,7 +294,8 @@ class LiveShadow:
         for version, model in models.items():
             if model is not None:
                 stored = registry.book.forecasts(model_type, version, since=first, sources=MADE_LIVE)
-                result[version] = compare(stored, model, known.features, known.candles, known.inputs_at)
+                rows = known.sheet.of(model)
+                result[version] = compare(stored, model, rows, known.candles, known.inputs_at)
         for version in heard & result.keys():
             if result[version].missed:
                 said = told(version, result[version])

@@ -17,6 +17,7 @@ from clm.core.errors import ClmError, InsufficientData
 from clm.core.experiments import Experiment
 from clm.core.policy import PromotionPolicy
 from clm.core.protocols import DataClient, FeatureEngineer, TrainedModel
+from clm.core.sheet import Sheet
 from clm.core.side_by_side import SideBySide
 from clm.core.sight import Sight
 from clm.core.variance import VARIANCE_MEMORY, variance_after
@@ -51,11 +52,16 @@ class Known:
 
     now: datetime
     candles: pd.DataFrame
-    features: pd.DataFrame
+    sheet: Sheet
     variance: pd.Series
     inputs_at: Callable[[int], str]
     contests: tuple[Entered, ...]
     models: dict[tuple[str, str], TrainedModel] = field(default_factory=dict)
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """What is known at each candle, whoever forecasts."""
+        return self.sheet.frame
 
     def entrants(self, model_type: str) -> list[Entrant]:
         """Arms of experiments of that model type."""
@@ -118,9 +124,9 @@ class Looking:
         # The same for every model and version: computed once per candle.
         digest, warmup = candles_fingerprints(candles), self._features.warmup
         inputs_at = cache(lambda at: digest(max(0, at - warmup), at + 1))
-        features = self._features.transform(candles)
-        contests = self._contests.entered(registry, begun, features, self.sight)
-        return Known(now, candles, features, variance_after(candles), inputs_at, contests)
+        sheet = Sheet(self._features, candles)
+        contests = self._contests.entered(registry, begun, sheet, self.sight)
+        return Known(now, candles, sheet, variance_after(candles), inputs_at, contests)
 
     def _newest(self, desk: Desk, now: datetime, begun: Sequence[Experiment]) -> datetime:
         """The candle up to which every champion, and every arm since its experiment's start, has forecast."""

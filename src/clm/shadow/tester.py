@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from clm.core import scoring
 from clm.core.domain import FloatArray, ShadowTestResult, utc
 from clm.core.errors import InsufficientData, InvalidSetting
 from clm.core.protocols import DataClient, FeatureEngineer, TrainedModel
+from clm.core.sheet import Sheet
 
 #: A candidate whose normalised squared error exceeds the champion's by more than this fails (smoke test).
 MAX_MSE_RATIO = 1.25
@@ -35,7 +37,8 @@ class QuantumShadowTester:
     ) -> ShadowTestResult:
         if not hours > 0:
             raise InvalidSetting("hours", hours, "a positive number of hours")
-        rows = self._last_rows(features, timedelta(hours=hours))
+        models = [candidate_model] if active_model is None else [candidate_model, active_model]
+        rows = self._last_rows(features, timedelta(hours=hours), models)
         actual = scoring.outcomes(rows)
         candidate = scoring.forecasts(candidate_model, rows, "candidate")
         times = pd.DatetimeIndex(rows.index)
@@ -55,7 +58,9 @@ class QuantumShadowTester:
         champion = scoring.forecasts(active_model, rows, "champion")
         return _beside(alone, candidate, champion, actual, scoring.scale(rows))
 
-    def _last_rows(self, features: pd.DataFrame | None, length: timedelta) -> pd.DataFrame:
+    def _last_rows(
+        self, features: pd.DataFrame | None, length: timedelta, models: Sequence[TrainedModel]
+    ) -> pd.DataFrame:
         """The rows whose forecast and outcome both lie within the last `length` of what is known.
 
         Features in hand are taken to end with the newest closed candle, whose own outcome is open.
@@ -63,7 +68,7 @@ class QuantumShadowTester:
         step = self._data.series.step
         if features is None:
             history = length + (self._features.warmup + 2) * step
-            features = self._features.transform(self._data.load_recent_data(history / _DAY))
+            features = Sheet(self._features, self._data.load_recent_data(history / _DAY)).of(*models)
         newest_close = pd.DatetimeIndex(features.index)[-1] + step
         rows = scoring.with_known_outcome(features)
         rows = rows.loc[pd.DatetimeIndex(rows.index) + step >= newest_close - length]
