@@ -41,7 +41,7 @@ help:
 	@echo "make rehearse   what takes longer: networks, fuzzing, replicas, a cluster, the documentation, replays"
 	@echo "make browser the dashboard in a real Chromium"
 	@echo "make faults  rehearsals: kills, full disks, a database that restarts, a lying exchange"
-	@echo "make mutants 47 ways to break the product, each of which a test must notice"
+	@echo "make mutants 50 ways to break the product, each of which a test must notice"
 	@echo "make docs    the documentation as a site, in site/; a dead link fails"
 	@echo "make screenshots   the pictures of the dashboard in docs/images"
 	@echo "make check   format, lint, types, import rules"

@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
+import pandas as pd
 import pytest
 
 from clm.bootstrap import Application
 from clm.core.book import Source
 from clm.core.domain import ModelArtifact, VersionStatus
+from clm.core.errors import ExchangeUnavailable
+from clm.core.protocols import DataClient
 from clm.core.runs import RunRequest
 from clm.exchange.server import ExchangeServer
 from clm.features.catalogue import ADVANCED, BASIC, FORMER
@@ -47,6 +50,17 @@ class Counting(QuantumFeatureEngineer):
     def of_former(self, names: Sequence[str]) -> Self:
         self.asked += 1
         return super().of_former(names)
+
+
+class Away:
+    """The client of an exchange that does not answer."""
+
+    def __init__(self, client: DataClient) -> None:
+        self.series, self.load_recent_data = client.series, client.load_recent_data
+        self.load_validation_data, self.server_time = client.load_validation_data, client.server_time
+
+    def load_training_data(self, start: datetime, end: datetime) -> pd.DataFrame:
+        raise ExchangeUnavailable("it is away")
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +128,11 @@ def answered(clm: Application, model: str = "lightgbm", **wanted: Any) -> dict[s
     return eventually(answer, lambda: f"a forecast instead of {clm.forecasts.answer(clm.series[0], model)}")
 
 
-def newest(clm: Application, exchange: ExchangeServer, rows: int = 400) -> list[dict[str, Any]]:
+def newest(clm: Application) -> list[dict[str, Any]]:
     """The exchange's last candles, as somebody would bring them along."""
     series = clm.series[0]
     now = clm.data_client(series).server_time()
-    frame = clm.data_client(series).load_training_data(now - rows * HOUR, now)
+    frame = clm.data_client(series).load_training_data(now - 400 * HOUR, now)
     rows: list[Any] = frame.reset_index().astype({"open_time": str}).to_dict("records")
     return rows
 
@@ -142,7 +156,7 @@ def test_it_answers_either_way_and_with_its_ensemble(
 
     assert answer["version"] == champion(clm, model).version
     assert 0 <= answer["out_of_distribution"] <= 1
-    candles = newest(clm, exchange)
+    candles = newest(clm)
     brought = clm.forecasts.from_candles(clm.series[0], model, candles)
     assert brought["forecast"] == pytest.approx(answer["forecast"], rel=1e-5)
     assert brought["out_of_distribution"] == pytest.approx(answer["out_of_distribution"], abs=0.02)
@@ -215,6 +229,30 @@ def test_it_is_judged_beside_a_model_of_new_features_which_may_replace_it_and_be
         assert "champion_unfit" not in alerts_of(clm)
 
 
+def test_a_return_to_it_is_seen_while_the_exchange_is_away_and_it_speaks_as_soon_as_that_is_back(
+    made: Path, tmp_path: Path, exchange: ExchangeServer
+) -> None:
+    with _today(made, tmp_path, exchange, "basic", promotion_policy="newest") as clm:
+        was = champion(clm)
+        exchange.clock.advance(HOUR)
+        assert clm.run(FORCED).error is None
+        desk, now = clm._serving_desks()[clm.series[0]], clm.now()
+        assert desk.look(now).by_model["lightgbm"].version == champion(clm).version
+        read = desk._data
+
+        clm.registry.rollback("lightgbm", reason="the old one was dear to us")
+        desk._data = Away(read)
+        with pytest.raises(ExchangeUnavailable):
+            desk.look(now, fresh_candles=False)
+
+        silent = desk.snapshot.by_model["lightgbm"]
+        assert (silent.version, silent.forecast, silent.problem) == (was.version, None, "stale_data")
+        desk._data = read
+        spoken = desk.look(now, fresh_candles=False).by_model["lightgbm"]
+        assert (spoken.version, spoken.problem) == (was.version, None)
+        assert spoken.forecast is not None
+
+
 def test_as_a_challenger_it_goes_on_against_a_champion_of_new_features_and_in_an_experiment(
     made: Path, tmp_path: Path, exchange: ExchangeServer
 ) -> None:
@@ -263,5 +301,5 @@ def test_what_nobody_reads_any_more_is_not_computed(
         exchange.clock.advance(HOUR)
         assert clm.run(FORCED).error is None
         assert answered(clm, version=champion(clm).version)["usable"] is not None
-        clm.forecasts.from_candles(clm.series[0], "lightgbm", newest(clm, exchange))
+        clm.forecasts.from_candles(clm.series[0], "lightgbm", newest(clm))
         assert counting.asked == 2

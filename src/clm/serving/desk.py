@@ -96,12 +96,14 @@ class Desk:
         One at a time, but for candles: whoever waits for them keeps nobody from looking who reigns. Raises
         what candles and registry raise; the snapshot before stays in place then.
         """
-        while (made := self._looked(now, fresh_candles)) is None:
+        while not self._looked(now, fresh_candles):
             fresh_candles = True
-        return made
+        return self.snapshot
 
-    def _looked(self, now: datetime, fresh_candles: bool) -> Snapshot | None:
-        """None where somebody reads what was not asked for when the candle was read: it is to be read anew."""
+    def _looked(self, now: datetime, fresh_candles: bool) -> bool:
+        """Whether that was all: not where somebody reads a former feature that nobody did when the candle was
+        read, and is silent until it is read once more.
+        """
         candle = self._candle
         if not fresh_candles and candle is not None:
             fresh = None
@@ -117,8 +119,7 @@ class Desk:
             readers = [model for _, _, model in reigns.values()] + [model for _, model in others]
             names = (name for model in readers for name in model.feature_names)
             self._former = frozenset(former_of(self._engineer, names))
-            if candle.row is not None and not self._former <= set(candle.row.columns):
-                return None
+            whole = candle.row is None or self._former <= set(candle.row.columns)
             served = {
                 name: self._serve(loaded, model, candle, now, _state(loaded, reign, now))
                 for name, (reign, loaded, model) in reigns.items()
@@ -132,7 +133,7 @@ class Desk:
                 )
                 for kept, model in others
             }  # fmt: skip
-            mixed = self._mix(candle, champions, list(served.values()))
+            mixed = self._mix(candle, champions, list(served.values())) if whole else None
             if mixed is not None:
                 served[ENSEMBLE] = mixed
             wanted = {(s.model, s.version) for s in (*served.values(), *besides.values())}
@@ -143,7 +144,7 @@ class Desk:
                 by_model=served, by_version=besides, known=True,
                 champions={name: loaded for name, (_, loaded, _) in reigns.items()}, tracker=self._mixed,
             )  # fmt: skip
-            return self.snapshot
+            return whole
 
     @property
     def seen(self) -> bool:
@@ -237,6 +238,8 @@ class Desk:
         )  # fmt: skip
         if candle.row is None:
             return silent
+        if not set(former_of(self._engineer, model.feature_names)) <= set(candle.row.columns):
+            return replace(silent, problem="stale_data")
         forecast = float(scoring.forecasts(model, candle.row, artifact.version)[0])
         self._store(artifact, forecast, candle, now)
         made_at, sigma = candle.open_time + self.series.step, candle.variance**0.5

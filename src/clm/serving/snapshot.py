@@ -95,7 +95,7 @@ def reasons(served: Served | None, snapshot: Snapshot, now: datetime | None, lim
         found.append("out_of_distribution")
     if served.state == "worse_than_zero":
         found.append("worse_than_zero")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def oddest(answers: Iterable[Served]) -> Served:
