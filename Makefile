@@ -159,7 +159,7 @@ audit:
 bench: $(BENCH)
 	$(BIN)/python -m benchmarks
 
-# NAMES="demo search": these; else all that are not put together by hand.
+# NAMES="demo search": these; else all, which takes some hours.
 figures: $(BENCH)
 	$(BIN)/python -m benchmarks.figures $(NAMES)
 

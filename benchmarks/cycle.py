@@ -36,10 +36,10 @@ _FITS, _REST = "fits", "certificate, fingerprints, profile"
 
 
 def run() -> list[Result]:
-    return [result for preset in _ROUNDS for result in _cycle(preset)]
+    return [result for preset in _ROUNDS for result in of(preset)]
 
 
-def _cycle(preset: str) -> list[Result]:
+def of(preset: str) -> list[Result]:
     with (
         ExchangeServer(market(400), ExchangeClock(NOW, speed=0)) as exchange,
         tempfile.TemporaryDirectory() as folder,

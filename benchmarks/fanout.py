@@ -172,7 +172,10 @@ def main() -> int:
         print(f"champions             {told}")
         return int(ratio > _DASK or not same)
     speed_up = seconds["inline"] / seconds["local"]
-    print(f"one after the other   {seconds['inline']:6.1f} s   {given.series} series × 2 models")
+    print(
+        f"one after the other   {seconds['inline']:6.1f} s   {given.series} series × 2 models, preset "
+        f"`{given.preset}`"
+    )
     print(f"side by side          {seconds['local']:6.1f} s   {cores()} processes")
     print(f"speed-up              {speed_up:6.2f}     ≥ {_LEAST:g}")
     print(f"champions             {told}")

@@ -24,16 +24,17 @@ _DAYS, _MINUTES = 2190, 1_000_000
 _AGREEMENT = 0.995
 
 
-def run() -> list[Result]:
+def run(days: float = _DAYS, minutes: int = _MINUTES) -> list[Result]:
+    """days: of hours."""
     engineer = QuantumFeatureEngineer()
     engineer.catalogue = tuple(f for f in engineer.catalogue if not f.name.startswith(LEFT_OUT))
-    hours = candles(_DAYS)
+    hours = candles(days)
     _check_agreement(engineer.transform(hours.iloc[:5000]), pandas_features(hours.iloc[:5000]))
-    minutes = candles(_MINUTES / 1440, "1m").iloc[:_MINUTES]
+    many = candles(minutes / 1440, "1m").iloc[:minutes]
     return [
         _compared("features: six years of hours", engineer, hours, 3),
-        _compared("features: a million minutes", engineer, minutes, 2),
-        _whole_catalogue(minutes),
+        _compared("features: a million minutes", engineer, many, 2),
+        _whole_catalogue(many),
     ]
 
 

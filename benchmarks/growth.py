@@ -349,7 +349,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--plot", type=Path, help="also draw it into this PNG file")
     given = parser.parse_args(arguments)
-    sizes = [int(size) for size in given.sizes.split(",")]
+    on_average = measured_over([int(size) for size in given.sizes.split(",")])
+    missed = told(on_average)
+    if given.plot is not None:
+        plot(on_average, given.plot)
+    return int(missed)
+
+
+def measured_over(sizes: Sequence[int] = _SIZES) -> dict[int, Found]:
+    """Every work over so many series, in that order; of a size that comes twice the mean."""
     set_up_logging("error")
     symbols = tuple(f"C{number:04d}USDT" for number in range(max(sizes)))
     market = simulate_market(symbols, "1h", start=NOW - _PAST, end=NOW + _FUTURE, seed=3, signal=0.04)
@@ -360,11 +368,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             measured[size].append(found(size, market, Path(folder)))
         print(f"{size:,} series: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     pace = _pace()
-    on_average = {size: mean(several, pace) for size, several in measured.items()}
-    missed = told(on_average)
-    if given.plot is not None:
-        plot(on_average, given.plot)
-    return int(missed)
+    return {size: mean(several, pace) for size, several in measured.items()}
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -85,33 +86,59 @@ def extracted(application: Application, folder: Path) -> list[float]:
     return [float(value) for value in row]
 
 
-def told(taken: Mapping[str, list[list[float]]]) -> bool:
-    """Prints the table; whether a limit was missed. Ratios: medians over the turns, each within its turn."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Of one who was asked. rate: requests a second, the median of the turns; p50, p99: ms. times: its rate
+    over that of others by name, medians over the turns, each within its turn.
+    """
+
+    name: str
+    rate: float
+    p50: float
+    p99: float
+    times: Mapping[str, float]
+
+    @property
+    def tail(self) -> float:
+        """p99 over p50."""
+        return self.p99 / self.p50
+
+    @property
+    def missed(self) -> bool:
+        """Whether it is a forecast, and a limit is missed."""
+        slow = any(ratio < _OF_OTHERS[other] for other, ratio in self.times.items())
+        return self.name.startswith("forecast") and (self.tail > _TAIL or slow)
+
+
+def rows(taken: Mapping[str, list[list[float]]]) -> list[Row]:
+    """taken: seconds of each answer, by name and turn."""
     rates = {name: np.array([1 / np.mean(turn) for turn in turns]) for name, turns in taken.items()}
     others = [name for name in _OF_OTHERS if name in taken]
-    missed = False
+    found = []
+    for name, turns in taken.items():
+        p50, p99 = np.quantile(np.concatenate(turns), (0.5, 0.99)) * 1e3
+        times = {other: float(np.median(rates[name] / rates[other])) for other in others}
+        found.append(Row(name, float(np.median(rates[name])), float(p50), float(p99), times))
+    return found
+
+
+def told(found: Sequence[Row]) -> bool:
+    """Prints the table; whether a limit was missed."""
+    others = list(found[0].times)
     print(
         f"{'':<24}{'req/s':>8}{'p50 ms':>8}{'p99 ms':>8}{'p99/p50':>9}"
         + "".join(f"{f'÷ {o}':>24}" for o in others)
     )
-    for name, turns in taken.items():
-        p50, p99 = np.quantile(np.concatenate(turns), (0.5, 0.99)) * 1e3
-        ratios = {other: float(np.median(rates[name] / rates[other])) for other in others}
-        print(f"{name:<24}{np.median(rates[name]):>8.0f}{p50:>8.2f}{p99:>8.2f}{p99 / p50:>9.2f}"
-              + "".join(f"{ratio:>24.2f}" for ratio in ratios.values()))  # fmt: skip
-        if name.startswith("forecast"):
-            missed |= p99 / p50 > _TAIL or any(ratio < _OF_OTHERS[other] for other, ratio in ratios.items())
+    for row in found:
+        print(f"{row.name:<24}{row.rate:>8.0f}{row.p50:>8.2f}{row.p99:>8.2f}{row.tail:>9.2f}"
+              + "".join(f"{ratio:>24.2f}" for ratio in row.times.values()))  # fmt: skip
     limits = ", ".join(f"≥ {_OF_OTHERS[other]:g} × {other}" for other in others)
     print(f"a forecast must be: {limits}; p99 ≤ {_TAIL:g} × p50")
-    return bool(missed)
+    return any(row.missed for row in found)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--turns", type=int, default=12)
-    parser.add_argument("--peers", action="store_true", help="install and ask them too")
-    given = parser.parse_args()
+def measured(seconds: float = 1.0, turns: int = 12, *, with_peers: bool = False) -> list[Row]:
+    """Everybody asked, so long in each of so many turns. with_peers: those that are installed for it too."""
     set_up_logging("error")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -132,9 +159,18 @@ def main() -> int:
             "constant route": Connection(constant, "/constant"),
             "plain XGBRegressor": Connection(plain, "/plain"),
         }
-        for peer in peers.PEERS if given.peers else ():
+        for peer in peers.PEERS if with_peers else ():
             asked[peer.name] = stack.enter_context(peers.serving(peer, folder / "model.json", row, folder))
-        return int(told(rounds(asked, given.seconds, given.turns)))
+        return rows(rounds(asked, seconds, turns))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--turns", type=int, default=12)
+    parser.add_argument("--peers", action="store_true", help="install and ask them too")
+    given = parser.parse_args()
+    return int(told(measured(given.seconds, given.turns, with_peers=given.peers)))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -54,7 +54,7 @@ _FASTER = 10.0
 _NOISE = 0.01
 _ONE = 200
 #: Trainings that take many seconds are repeated so often only.
-_LONG_ROUNDS = 4
+_ROUNDS, _LONG_ROUNDS = 7, 4
 _NEEDS = {
     "FreqAI": ("freqtrade[freqai]",),
     "mlforecast": ("mlforecast", "lightgbm", "xgboost-cpu", "scikit-learn"),
@@ -65,6 +65,8 @@ _CASES = tuple(
 )
 #: Seconds by what was timed, and counts.
 Timings = Mapping[str, Any]
+#: The same by who did it.
+Told = Mapping[str, Timings]
 
 
 def ours(frame: pd.DataFrame, family: str, preset: str, rounds: int) -> dict[str, Any]:
@@ -191,6 +193,19 @@ def task(folder: Path, frame: pd.DataFrame, rounds: int) -> None:
     (folder / "task.json").write_text(json.dumps(given))
 
 
+def cases(rounds: int = _ROUNDS, peers: Sequence[str] = tuple(_NEEDS)) -> Iterator[tuple[str, Told]]:
+    """Each of `_CASES`, such as "lightgbm regularised", and what was timed by who did it."""
+    frame = candles(_DAYS)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        task(folder, frame, rounds)
+        theirs = {peer: asked(peer, folder) for peer in peers}
+    for family, preset in _CASES:
+        case = f"{family} {preset}"
+        repeated = rounds if preset == "regularised" else min(rounds, _LONG_ROUNDS)
+        yield case, {"CLM": ours(frame, family, preset, repeated), **{p: t[case] for p, t in theirs.items()}}
+
+
 def overhead(told: Timings) -> float:
     """Of training: the whole call over the fit inside it."""
     return float(np.median(np.array(told["train"]) / np.array(told["fit"])))
@@ -245,19 +260,12 @@ def _shares(name: str, ours_: Sequence[bool], naive: Sequence[bool]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=_ROUNDS)
     parser.add_argument("--scale", type=float, default=0.1, help="of the paths of the promotions on noise")
     given = parser.parse_args()
     set_up_logging("error")
-    frame, missed = candles(_DAYS), False
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        task(folder, frame, given.rounds)
-        theirs = {peer: asked(peer, folder) for peer in _NEEDS}
-    for family, preset in _CASES:
-        case = f"{family} {preset}"
-        rounds = given.rounds if preset == "regularised" else _LONG_ROUNDS
-        told = {"CLM": ours(frame, family, preset, rounds), **{p: t[case] for p, t in theirs.items()}}
+    missed = False
+    for case, told in cases(given.rounds):
         missed |= shown(case, told)
     noise(given.scale)
     print(

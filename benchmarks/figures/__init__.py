@@ -27,7 +27,8 @@ class NotHere(Exception):
 
 @dataclass(frozen=True)
 class Figure:
-    """command: as one types it. make: what of its output is quoted; None: its table is put together by hand.
+    """command: as one types it. make: what of its output is quoted. small: the same way gone with next to
+    nothing, over the candles in a folder, so that a test sees that command and table still go together.
 
     minutes: about how long it takes on two cores; what takes more than one is compared, not made, by
     `make rehearse`. `make` raises NotHere where the real candles are not there that it needs.
@@ -35,7 +36,8 @@ class Figure:
 
     command: str
     minutes: float
-    make: Callable[[], str] | None = None
+    make: Callable[[], str]
+    small: Callable[[Path], str] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,6 @@ def main(names: list[str]) -> int:
         return 2
     for name in names or FIGURES:
         figure, began = FIGURES[name], time.monotonic()
-        if figure.make is None:
-            known = Result.read(name)
-            print(f"{name:<18} by hand, from `{figure.command}`; last at {known.commit}", flush=True)
-            continue
         try:
             text = figure.make()
         except NotHere as why:

@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from benchmarks.figures import CANDLES, Figure, NotHere
-from clm.exchange.clock import ExchangeClock
-from clm.exchange.replay import read_market
-from clm.exchange.server import ExchangeServer
+from benchmarks.figures import Figure, costs, growth, policies
+from benchmarks.figures.commands import clm, replayed, table
+from benchmarks.result import Result
 
-_CLM = (sys.executable, "-m", "clm")
 _ELLIPSIS = "…"
-
-
-def _clm(folder: Path, *arguments: str, **environment: str) -> str:
-    """Standard output of a command, in a folder with nothing but what commands before it left."""
-    own = {n: v for n, v in os.environ.items() if not n.startswith("CLM_")}
-    given = {**own, "OMP_NUM_THREADS": "1", "COLUMNS": "400", "CLM_LOG_LEVEL": "error",
-             "CLM_WORKER_NICENESS": "0", **environment}  # fmt: skip
-    done = subprocess.run(
-        [*_CLM, *arguments], cwd=folder, env=given, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"clm {' '.join(arguments)}: {done.stderr.strip()[-2000:]}")
-    return done.stdout
-
-
-@contextmanager
-def _replayed(moment: datetime) -> Iterator[str]:
-    """The address of `clm exchange --replay candles/`, its clock standing at a moment."""
-    if not CANDLES.is_dir():
-        raise NotHere(f"no real candles at {CANDLES}")
-    with ExchangeServer(read_market(CANDLES), ExchangeClock(moment, speed=0)) as server:
-        yield server.url
 
 
 def _lines(output: str, *wanted: str) -> list[str]:
@@ -60,7 +33,7 @@ def _lines(output: str, *wanted: str) -> list[str]:
 def demo() -> str:
     """The demo's verdicts, from its third step on."""
     with tempfile.TemporaryDirectory() as folder:
-        output = _clm(Path(folder), "demo", "--yes")
+        output = clm(Path(folder), "demo", "--yes")
     after = output[output.index("[3/7]") :]
     shown = _lines(
         after, r"^\[[346]/7\]", r"^(CONTINUE|PROMOTE) ", r"^clm promote", r"^live shadow until .*4,\d+",
@@ -73,8 +46,8 @@ def demo() -> str:
 
 def real_candles() -> str:
     """Three symbols, a year of hours, both models, defaults."""
-    with _replayed(datetime(2024, 12, 31, tzinfo=UTC)) as url, tempfile.TemporaryDirectory() as folder:
-        output = _clm(
+    with replayed(datetime(2024, 12, 31, tzinfo=UTC)) as url, tempfile.TemporaryDirectory() as folder:
+        output = clm(
             Path(folder), "retrain", CLM_BINANCE_URL=url, CLM_SYMBOLS="BTCUSDT,ETHUSDT,SOLUSDT"
         )  # fmt: skip
     table = _lines(output, r"^On candles", r"^ *series +model", r"^ ─{20}", r" candidate ")
@@ -94,8 +67,8 @@ def real_elsewhere() -> str:
         (datetime(2024, 6, 25, tzinfo=UTC), "5m", 355),
     )  # fmt: skip
     for moment, interval, days in every:
-        with _replayed(moment) as url, tempfile.TemporaryDirectory() as folder:
-            output = _clm(
+        with replayed(moment) as url, tempfile.TemporaryDirectory() as folder:
+            output = clm(
                 Path(folder), "retrain", CLM_BINANCE_URL=url, CLM_INTERVAL=interval,
                 CLM_TRAINING_LOOKBACK_DAYS=str(days),
             )  # fmt: skip
@@ -118,8 +91,8 @@ def search() -> str:
         (datetime(2024, 12, 31, tzinfo=UTC), "xgboost"), (datetime(2024, 12, 31, tzinfo=UTC), "lightgbm"),
         (datetime(2023, 12, 31, tzinfo=UTC), "lightgbm"),
     ):  # fmt: skip
-        with _replayed(moment) as url, tempfile.TemporaryDirectory() as folder:
-            told = _clm(
+        with replayed(moment) as url, tempfile.TemporaryDirectory() as folder:
+            told = clm(
                 Path(folder), "search", "--models", model, "--trials", "20", "--minutes", "30", "--dry-run",
                 "--json", CLM_BINANCE_URL=url,
             )  # fmt: skip
@@ -157,7 +130,7 @@ def _operated(folder: Path) -> None:
 
     with serving(simulated()) as exchange:
         few = '{"xgboost": {"num_trees": 5}, "lightgbm": {"num_trees": 5}}'
-        _clm(
+        clm(
             folder, "retrain", CLM_BINANCE_URL=exchange.url, CLM_TRAINING_LOOKBACK_DAYS="90",
             CLM_TRAINING_PARAMS=few,
         )  # fmt: skip
@@ -181,7 +154,7 @@ def backup() -> str:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         _operated(place)
-        output = _clm(place, "backup", str(place / "2026-11-25"))
+        output = clm(place, "backup", str(place / "2026-11-25"))
     told = _table(output, place, ("clm_decisions", "clm_forecasts", "clm_model_versions"))
     told = re.sub(r"as of .* UTC", "as of 2026-11-25 02:23:27 UTC", told)
     return f"$ clm backup /var/backups/clm/2026-11-25\n{told}"
@@ -189,15 +162,40 @@ def backup() -> str:
 
 def bench() -> str:
     """`make bench`, its ratios, rounded as far as they repeat."""
-    from benchmarks import cycle, features, fetch, newest
+    from benchmarks import cycle, features, fetch
 
-    rows = ["| what | against | ratio |", "|---|---|---|"]
-    for scenario in (features.run, newest.run, fetch.run, cycle.run):
-        rows += [f"| {one.name} | {one.peer_name} | {one.ratio:.1g} |" for one in scenario()]
-    return "\n".join(rows)
+    return bench_table([*cycle.run(), *fetch.run(), *features.run()])
 
 
-#: Name → how it is made. Those without `make` are put together by hand from what their command prints.
+def bench_table(results: Sequence[Result]) -> str:
+    """Three of them."""
+    cycle = costs.by_start(results, "cycle: warm, regularised")
+    fetch = costs.by_start(results, "fetch: a year of hours, nothing new")
+    features = costs.by_start(results, "features: six years of hours")
+    return table("| what | against | ratio |", [
+        ("a warm cycle, both models, default recipe, canary included", "the bare library fits it contains",
+         f"{cycle.ratio:.2f}"),
+        ("a second fetch of a year of hours", "the first", f"{fetch.ratio:.1g}"),
+        ("the features", "the same in pandas rolling windows", f"{features.ratio:.1g}"),
+    ])  # fmt: skip
+
+
+#: So that every step of a long figure is gone within a minute: few trees, and weeks instead of years.
+_FEW = {
+    "CLM_TRAINING_PARAMS": '{"lightgbm": {"num_trees": 5}, "xgboost": {"num_trees": 5}}',
+    "CLM_FEATURES": "basic", "CLM_TRAINING_LOOKBACK_DAYS": "60", "CLM_HOLDOUT_DAYS": "14",
+}  # fmt: skip
+_PEERS, _GROWTH, _REPLAY = "make bench-training-peers", "make bench-growth", "clm replay --candles candles/"
+_WEEKS = {"start": "2024-11-01", "end": "2024-11-18"}
+
+
+def _small(make: Callable[..., str], **more: Any) -> Callable[[Path], str]:
+    """A figure of few trees over the candles in a folder."""
+    return lambda candles: make(candles, **more, **_FEW)
+
+
+_TWO = ("BTCUSDT", "ETHUSDT")
+#: Name → how it is made, and how it is made small; without the latter what makes it takes a minute or two.
 FIGURES: dict[str, Figure] = {
     "demo": Figure("make demo", 1.0, demo),
     "real-candles": Figure("clm retrain, against clm exchange --replay candles/", 0.4, real_candles),
@@ -205,15 +203,44 @@ FIGURES: dict[str, Figure] = {
     "backup": Figure("clm backup", 0.2, backup),
     "search": Figure("clm search --trials 20 --dry-run, against clm exchange --replay candles/", 3, search),
     "bench": Figure("make bench", 3, bench),
-    "promotion-summary": Figure("make bench-promotion", 13),
-    "promotion": Figure("make bench-promotion", 13),
-    "promotion-real": Figure("clm replay --candles candles/ --step-days 7, for each policy", 90),
-    "many-series": Figure("the command in each row", 120),
-    "newest-candle": Figure("make bench-serving", 5),
-    "series-growth": Figure("make bench-growth", 30),
-    "series-cost": Figure("make bench-growth", 30),
-    "explain-memory": Figure("clm explain --against, on weekly refits of real candles", 20),
-    "neural": Figure("clm replay --candles candles/ --models nhits,patchtst", 240),
-    "pooled": Figure("clm replay --candles candles/ with CLM_POOLED_MODELS", 60),
-    "serving": Figure("make bench-serving", 5),
-}
+    "promotion-summary": Figure("make bench-promotion", 13, policies.promotion_summary),
+    "promotion": Figure("make bench-promotion", 13, policies.promotion),
+    "promotion-real": Figure(
+        f"{_REPLAY} --step-days 7, for each policy", 90, policies.promotion_real,
+        _small(policies.promotion_real, symbols=("BTCUSDT",), **_WEEKS),
+    ),
+    "neural": Figure(
+        f"{_REPLAY} --models nhits,patchtst", 240, policies.neural,
+        _small(policies.neural, models=("xgboost", "lightgbm"), **_WEEKS),
+    ),
+    "pooled": Figure(
+        f"{_REPLAY} with CLM_POOLED_MODELS", 60, policies.pooled,
+        _small(policies.pooled, symbols=_TWO, **_WEEKS),
+    ),
+    "explain-memory": Figure(
+        "clm explain --against, on weekly refits of real candles", 20, policies.explain_memory,
+        _small(policies.explain_memory, symbols=("BTCUSDT",), weeks=(1, 2),
+               moments=(datetime(2024, 11, 18, tzinfo=UTC),)),
+    ),
+    "many-series": Figure("the command in each row", 120, costs.many_series),
+    "serving": Figure("python -m benchmarks newest", 2, costs.newest_forecast),
+    "serving-http": Figure(
+        "make bench-peers", 10, costs.over_http, lambda candles: costs.over_http(small=True)
+    ),
+    "training-peers": Figure(
+        _PEERS, 20, costs.training, lambda candles: costs.training(costs.beside_peers(1, ()))
+    ),
+    "newest-candle": Figure(
+        _PEERS, 20, costs.newest_candle, lambda candles: costs.newest_candle(costs.beside_peers(1, ()))
+    ),
+    "growth-time": Figure(_GROWTH, 30, growth.times, lambda candles: growth.times(growth.measured((1, 2)))),
+    "growth-memory": Figure(
+        _GROWTH, 30, growth.memory, lambda candles: growth.memory(growth.measured((1, 2)))
+    ),
+    "series-cost": Figure(
+        _GROWTH, 30, costs.series_cost, lambda candles: costs.series_cost(costs.costs(small=True))
+    ),
+    "series-growth": Figure(
+        _GROWTH, 30, costs.series_growth, lambda candles: costs.series_growth(costs.costs(small=True))
+    ),
+}  # fmt: skip
