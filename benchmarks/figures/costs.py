@@ -350,7 +350,9 @@ def daily(small: bool, candles: Path | None = None) -> Cells:
         )
         with Application(settings) as application:
             registry = application.registry.for_series(application.series[0])
-            again = [recompute(registry, made) for made in registry.get_decisions("lightgbm", limit=100_000)]
+            every = [recompute(registry, made) for made in registry.get_decisions("lightgbm", limit=100_000)]
+    # What only follows from another decision, such as that a challenger was superseded, computes nothing.
+    again = [one for one in every if one.again is not None]
     same = sum(one.same for one in again)
     days = 4 if small else 730
     return (
