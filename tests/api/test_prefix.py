@@ -246,6 +246,7 @@ def test_a_prefix_may_be_called_as_a_page_or_a_route(prefix: str, strips: bool, 
     assert wrong == {}
 
 
+@pytest.mark.rehearse
 @pytest.mark.parametrize("prefix", ["/history", "/api", "/api/clm", "/health"])
 @pytest.mark.parametrize("strips", [True, False], ids=["strips", "keeps"])
 def test_behind_a_real_proxy_too(service: str, prefix: str, strips: bool) -> None:

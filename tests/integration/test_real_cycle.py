@@ -42,7 +42,7 @@ def _attainable(report: dict[str, Any]) -> bool:
     )
 
 
-@pytest.mark.parametrize("days", [365, 90])
+@pytest.mark.parametrize("days", [pytest.param(365, marks=pytest.mark.rehearse), 90])
 def test_bitcoins_hours_both_models(exchange: ExchangeServer, tmp_path: Path, days: int) -> None:
     with Application(_settings(exchange, tmp_path, training_lookback_days=days)) as application:
         outcome = application.run(RunRequest())
