@@ -39,7 +39,7 @@ _TEST_PREFIX = "CLM_TEST_"
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 _SHORTEST_SECRET = 6
-_NEXT_URL = re.compile(r"\s*,\s*(?=[A-Za-z0-9]+://)|\s+(?=[A-Za-z0-9]+://)")
+_NEXT_URL = re.compile(r"(?<!\s)(?:\s*,\s*|\s+)(?=[A-Za-z0-9]{1,40}://)")
 #: A century, and numbers that no clock and no counter overflows at.
 Days = Annotated[float, Field(le=36_500)]
 Hours = Annotated[float, Field(le=876_000)]

@@ -75,12 +75,11 @@ def test_a_pipe_is_given_a_line_for_each_step(tmp_path: Path) -> None:
 
 
 def test_a_step_that_takes_long_is_told_of_now_and_then(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     moments = iter([0.0, 3.0, 9.0, 11.0, 12.0, 13.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
 
-    with output.progress_bar() as tell:
+    with output.progress_bar(clock=lambda: next(moments)) as tell:
         for done in range(1, 5):
             part = Part(done * 1000, 5000, "rounds")
             tell(Progress(step="refit", message="training", done=3, total=8, part=part))

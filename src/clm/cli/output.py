@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,7 +102,9 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 @contextmanager
-def progress_bar(first: str = "opening the database") -> Iterator[Callable[[Progress], None]]:
+def progress_bar(
+    first: str = "opening the database", clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[Progress], None]]:
     """On standard error: call it with what has been done, as often as you like.
 
     In a terminal a bar over all steps and one for a step that takes long, gone when left; elsewhere a line
@@ -112,7 +115,7 @@ def progress_bar(first: str = "opening the database") -> Iterator[Callable[[Prog
 
     console = Console(stderr=True, markup=False, emoji=False)
     if not console.is_terminal:
-        yield _lines()
+        yield _lines(clock)
         return
     columns = (
         progress.TextColumn("{task.description}", markup=False), progress.BarColumn(),
@@ -132,15 +135,13 @@ def progress_bar(first: str = "opening the database") -> Iterator[Callable[[Prog
         yield tell
 
 
-def _lines() -> Callable[[Progress], None]:
+def _lines(clock: Callable[[], float]) -> Callable[[Progress], None]:
     """Of what is called again and again with the same step, a line at its beginning and a few later."""
-    import time
-
     said, when = "", 0.0
 
     def tell(step: Progress) -> None:
         nonlocal said, when
-        now = time.monotonic()
+        now = clock()
         if step.message == said and now - when < _A_LINE_EVERY:
             return
         said, when = step.message, now

@@ -12,8 +12,6 @@ from typing import Any
 
 _SECRET = re.compile(r"key|token|secret|password|passwd|authorization|credential|cookie", re.IGNORECASE)
 _MADE_BY_US = re.compile(r"clm_[A-Za-z0-9_-]{20,}")
-#: Up to the last `@`: a password may hold any character, and a text may be no address at all.
-_USER_INFO = re.compile(r"(?<=://).*@", re.DOTALL)
 #: Characters of a detail's JSON that are kept, and levels of it; what is longer or deeper says so.
 _LONGEST, _DEEPEST = 4000, 10
 
@@ -70,4 +68,7 @@ def _plain(text: str) -> str:
     """A text without keys of ours and without passwords in addresses."""
     # Half a surrogate pair is kept as it was escaped: no database and no answer could hold it.
     text = text.encode("utf-8", "backslashreplace").decode()
-    return _USER_INFO.sub("***@", _MADE_BY_US.sub("***", text))
+    text = _MADE_BY_US.sub("***", text)
+    # Up to the last `@`: a password may hold any character, and a text may be no address at all.
+    scheme, last = text.find("://"), text.rfind("@")
+    return text if not 0 <= scheme < last - 2 else f"{text[: scheme + 3]}***{text[last:]}"

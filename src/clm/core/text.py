@@ -7,16 +7,14 @@ import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-#: `user:password@` after the scheme; a password may hold any character, an unescaped `@` and `/` too.
-_CREDENTIALS = re.compile(r"(?<=://)([^:@/?#]*):.*@", re.DOTALL)
-_IN_QUERY = re.compile(r"([?&;](?:\w*pass\w*|\w*pwd|\w*secret\w*|\w*token|\w*key)=)[^&;#]*", re.IGNORECASE)
+# Strangers choose what is masked: every pattern here goes over a text once, however it is made. Where one
+# would try the rest of the text from each of its beginnings, the end is looked for first.
+#: The user before a password, which may hold any character, an unescaped `@` and `/` too.
+_USER = re.compile(r"://[^:@/?#]*:")
+_PARAMETER = re.compile(r"[?&;](\w+)=")
+_END_IN_URL, _END_IN_TEXT = re.compile(r"[&;#]"), re.compile(r"[&;#\s\"']")
+_WORD = re.compile(r"[^\s\"']+")
 _IN_TEXT = (
-    # Stops at blanks and quotes: the line goes on behind an address. The last @ before them ends a password.
-    (re.compile(r"(?<=://)([^:@/?#\s\"']*):[^\s\"']*@"), r"\1:***@"),
-    (
-        re.compile(r"([?&;](?:\w*pass\w*|\w*pwd|\w*secret\w*|\w*token|\w*key)=)[^&;#\s\"']*", re.IGNORECASE),
-        r"\1***",
-    ),
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), r"\1 ***"),
     (
         re.compile(
@@ -49,16 +47,43 @@ def read_json(text: str) -> Any:
 
 def mask_url(url: str) -> str:
     """`url` with its passwords, if any, replaced by `***`, however badly it is written."""
-    return _IN_QUERY.sub(r"\1***", _CREDENTIALS.sub(r"\1:***@", url))
+    return _without_parameters(_without_password(url), _END_IN_URL)
 
 
 def without_secrets(text: str, known: Iterable[str] = ()) -> str:
     """A line of a log with what looks like a secret, and what is known to be one, replaced by `***`."""
     for secret in known:
         text = text.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
+    if "://" in text:
+        # An address ends at blanks and quotes: the line goes on behind it.
+        text = _WORD.sub(lambda word: _without_password(word[0]), text)
+    text = _without_parameters(text, _END_IN_TEXT)
     for pattern, instead in _IN_TEXT:
         text = pattern.sub(instead, text)
     return text
+
+
+def _without_password(url: str) -> str:
+    """The last @ ends a password."""
+    last = url.rfind("@")
+    found = _USER.search(url, 0, last) if last >= 0 else None
+    return url if found is None else f"{url[: found.end()]}***{url[last:]}"
+
+
+def _without_parameters(text: str, end: re.Pattern[str]) -> str:
+    """`***` for the value of each parameter that is called like a secret, as far as the first `end`."""
+    kept, done = [], 0
+    for found in _PARAMETER.finditer(text):
+        if found.start() < done or not _secret(found[1].lower()):
+            continue
+        stop = end.search(text, found.end())
+        kept += [text[done : found.end()], "***"]
+        done = stop.start() if stop is not None else len(text)
+    return "".join(kept) + text[done:]
+
+
+def _secret(name: str) -> bool:
+    return "pass" in name or "secret" in name or name.endswith(("pwd", "token", "key"))
 
 
 def scheme_of(url: str) -> str:

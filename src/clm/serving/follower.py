@@ -128,9 +128,10 @@ class Follower:
         self._over.set()
         self._wake.set()
         self._stir.set()
-        for thread in self._threads:
+        for thread, waits_for_exchange in zip(self._threads, (False, True), strict=False):
             # Whoever waits for an exchange that does not answer ends with the process.
-            thread.join(_CLOSE_SECONDS if self._silence() is None else _GLANCE_SECONDS)
+            silent = waits_for_exchange and self._silence() is not None
+            thread.join(_GLANCE_SECONDS if silent else _CLOSE_SECONDS)
         self._lanes.close()
 
     def _follow_registry(self) -> None:
