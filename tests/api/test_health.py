@@ -26,6 +26,7 @@ from clm.core.runs import RunRequest
 from clm.exchange.server import ExchangeServer
 from clm.exchange.simulate import simulate_market
 from clm.jobs.schedule import Schedule
+from tests.api.conftest import ApplicationOf
 from tests.support.exchange import serving
 from tests.support.service import caller, running_service, settings_for
 from tests.support.waiting import LIMIT, eventually
@@ -74,10 +75,10 @@ def test_a_service_that_has_begun_is_alive_and_ready_and_says_why(service: Servi
         assert " " in check["reason"]
 
 
-def test_strangers_hear_no_more_than_whether(service: Service) -> None:
+def test_strangers_hear_no_more_than_whether(service: Service, application_of: ApplicationOf) -> None:
     application, _ = service
     _, key = application.keys.add("probe", Role.READ)
-    well, ill = create_app(application), create_app(Application(_away(application)))
+    well, ill = create_app(application), create_app(application_of(_away(application)))
     _once_ready(caller(well))
 
     found = [
@@ -166,7 +167,9 @@ class TestChampions:
 
 
 class TestCandles:
-    def test_that_are_fresh_do_without_the_exchange(self, tmp_path: Path) -> None:
+    def test_that_are_fresh_do_without_the_exchange(
+        self, tmp_path: Path, application_of: ApplicationOf
+    ) -> None:
         now = datetime.now(UTC)
         market = simulate_market(("BTCUSDT",), "1h", start=now - timedelta(days=9), end=now, seed=1, signal=0)
         with (
@@ -174,18 +177,20 @@ class TestCandles:
             Application(settings_for(exchange, tmp_path)) as application,
         ):
             application.data_client(application.series[0]).load_recent_data(2)
-            away = Application(_away(application))
+            away = application_of(_away(application))
 
         ok, reason = _look(away)["candles"]
 
         assert (ok, reason.startswith("the newest stored candles close at")) == (True, True)
 
-    def test_that_are_old_need_an_exchange_that_answers(self, service: Service) -> None:
+    def test_that_are_old_need_an_exchange_that_answers(
+        self, service: Service, application_of: ApplicationOf
+    ) -> None:
         application, _ = service
         assert application.run(RunRequest()).error is None
         assert _look(application)["candles"] == (True, "the exchange answers")
 
-        ok, reason = _look(Application(_away(application)))["candles"]
+        ok, reason = _look(application_of(_away(application)))["candles"]
 
         assert (ok, "http://127.0.0.1:9 cannot be reached" in reason) == (False, True)
 
@@ -259,13 +264,15 @@ def test_the_live_shadows_process_is_alive_or_has_not_begun_and_one_that_died_is
         assert watch.pid != killed
 
 
-def test_too_little_space_in_any_folder_is_said_with_the_folder(service: Service) -> None:
+def test_too_little_space_in_any_folder_is_said_with_the_folder(
+    service: Service, application_of: ApplicationOf
+) -> None:
     application, _ = service
     assert _look(application)["disk"][0]
 
     for least, expected in (1e12, False), (0, True):
         settings = application.settings.model_copy(update={"min_free_mb": least})
-        ok, reason = _look(Application(settings))["disk"]
+        ok, reason = _look(application_of(settings))["disk"]
 
         assert ok is expected
         assert str(application.settings.model_dir.parent) in reason or least == 0

@@ -14,6 +14,7 @@ from clm.api.app import create_app
 from clm.bootstrap import Application
 from clm.core.access import Role
 from clm.core.errors import BadInput
+from tests.api.conftest import ApplicationOf
 from tests.support.service import caller, running_service, settings_for
 
 PROBLEM = "application/problem+json"
@@ -43,11 +44,13 @@ class TestTheName:
             assert (answer.status_code, answer.headers["content-type"]) == (400, PROBLEM)
             assert "CLM_ALLOWED_HOSTS" in answer.json()["detail"]
 
-    def test_is_loopback_the_configured_one_or_one_that_was_listed(self, service: Service) -> None:
+    def test_is_loopback_the_configured_one_or_one_that_was_listed(
+        self, service: Service, application_of: ApplicationOf
+    ) -> None:
         settings = service[1].settings.model_copy(
             update={"host": "10.0.0.5", "allowed_hosts": ("clm.example", "2001:db8::5")}
         )
-        application = Application(settings)
+        application = application_of(settings)
         _, key = application.keys.add("desk", Role.READ)
         app = create_app(application)
 
@@ -65,10 +68,12 @@ class TestTheName:
         assert found.pop("a.example") == 400
         assert set(found.values()) == {200}
 
-    def test_is_whatever_leads_here_where_it_listens_to_all_addresses(self, service: Service) -> None:
+    def test_is_whatever_leads_here_where_it_listens_to_all_addresses(
+        self, service: Service, application_of: ApplicationOf
+    ) -> None:
         for listed, expected in ((), 200), (("clm.example",), 400):
             settings = service[1].settings.model_copy(update={"host": "0.0.0.0", "allowed_hosts": listed})
-            application = Application(settings)
+            application = application_of(settings)
             _, key = application.keys.add(f"desk{expected}", Role.READ)
 
             client = caller(create_app(application), key, host="any.example", address="10.0.0.9")
@@ -109,14 +114,16 @@ class TestOtherPages:
     def test_are_not_programs_nor_its_own_pages(self, service: Service, headers: dict[str, str]) -> None:
         assert caller(service[0]).delete(CLEAR, headers=headers).status_code == 200
 
-    def test_may_not_even_read_unless_they_are_listed(self, service: Service) -> None:
+    def test_may_not_even_read_unless_they_are_listed(
+        self, service: Service, application_of: ApplicationOf
+    ) -> None:
         desk = "https://desk.example"
         settings = service[1].settings.model_copy(update={"cors_origins": (desk,)})
         preflight = {
             "origin": desk, "access-control-request-method": "DELETE",
             "access-control-request-headers": "x-api-key",
         }  # fmt: skip
-        closed, opened = caller(service[0]), caller(create_app(Application(settings)))
+        closed, opened = caller(service[0]), caller(create_app(application_of(settings)))
 
         answer = closed.get("/api/clm/status", headers={"origin": desk})
         assert not [name for name in answer.headers if name.startswith("access-control")]
