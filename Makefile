@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 8 $(if $(COSTS),--costs=$(COSTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs screenshots test rehearse browser chromium faults mutants check coverage audit serve bench figures bench-crash bench-dashboards bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
+.PHONY: help demo docs screenshots test rehearse rehearse-figures browser chromium faults mutants check coverage audit serve bench figures bench-crash bench-dashboards bench-fanout bench-fetch bench-fuzz bench-growth bench-peers bench-promotion \
   bench-replicas bench-service bench-serving bench-swaps bench-training-peers bench-triggers clean
 
 help:
@@ -39,6 +39,7 @@ help:
 	@echo "make serve   the service on http://127.0.0.1:8000"
 	@echo "make test    the tests, in minutes; nothing of 1 GB, no browser"
 	@echo "make rehearse   what takes longer: networks, fuzzing, replicas, a cluster, the documentation, replays"
+	@echo "make rehearse-figures   the same of long figures: their way, with next to nothing to measure"
 	@echo "make browser the dashboard in a real Chromium"
 	@echo "make faults  rehearsals: kills, full disks, a database that restarts, a lying exchange"
 	@echo "make mutants 50 ways to break the product, each of which a test must notice"
@@ -110,6 +111,10 @@ $(MAKERS): Makefile
 
 rehearse: $(DEEP) $(DOCS) $(MAKERS)
 	$(PYTEST) --dist loadfile -m rehearse --ignore tests/browser
+
+# What puts long figures together, with next to nothing in the place of their benchmarks.
+rehearse-figures: $(DEEP) $(BENCH)
+	CLM_TEST_LONG_FIGURES=1 $(BIN)/pytest -q -m rehearse tests/docs/test_long_figures.py
 
 # Apart: Playwright's tests and asyncio's cannot share a process.
 browser: $(BROWSER) chromium

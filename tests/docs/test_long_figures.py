@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import cast
@@ -20,6 +21,17 @@ from tests.support.candles import random_walk
 #: Up to the moments that short figures are made at.
 ROWS, BEGIN = 24 * 200, "2024-05-05"
 SMALL = [name for name, figure in FIGURES.items() if figure.small is not None]
+#: Half a minute and more of a processor each, even with next to nothing: by `make rehearse-figures` alone.
+DEAR = {
+    "growth-memory",
+    "growth-time",
+    "newest-candle",
+    "series-cost",
+    "series-growth",
+    "serving-http",
+    "training-peers",
+}
+dear = pytest.mark.skipif("CLM_TEST_LONG_FIGURES" not in os.environ, reason="`make rehearse-figures` runs it")
 _LOOSE = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?|\b(?:two|three|weeks?)\b")
 
 
@@ -47,7 +59,7 @@ def _fits(now: str, name: str) -> None:
 
 
 @pytest.mark.rehearse
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=dear) if n in DEAR else n for n in SMALL])
 def test_a_long_one_is_put_together_by_its_command(name: str, candles: Path) -> None:
     small = FIGURES[name].small
     assert small is not None
@@ -149,6 +161,7 @@ def test_every_decision_of_a_replay_is_decided_again(candles: Path) -> None:
     assert must == "1 ×; all"
 
 
+@dear
 @pytest.mark.rehearse
 def test_the_lines_are_what_is_printed() -> None:
     fanned = costs.fanned_out(commands.bench("fanout", "--series", "2", "--preset", "fast"))
