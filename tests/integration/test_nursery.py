@@ -70,6 +70,7 @@ def test_who_asks_may_be_killed_at_any_moment(nursery: int) -> None:
     assert asked() == nursery
 
 
+@pytest.mark.rehearse
 def test_after_a_nursery_that_was_killed_comes_another(folder: Path, nursery: int) -> None:
     os.kill(nursery, signal.SIGKILL)
     eventually(lambda: not listens(folder / "socket"))

@@ -59,6 +59,7 @@ def test_bitcoins_hours_both_models(exchange: ExchangeServer, tmp_path: Path, da
         assert registry.verify() == []
 
 
+@pytest.mark.rehearse
 def test_weeks_later_the_champions_are_challenged_and_only_what_is_new_is_fetched(tmp_path: Path) -> None:
     market = read_market(REAL / "candles" / "BTCUSDT-1h.parquet")
     with ExchangeServer(market, ExchangeClock(datetime(2024, 11, 1, tzinfo=UTC), speed=0)) as exchange:

@@ -40,6 +40,7 @@ def trained(shell: Shell) -> Shell:
     return shell
 
 
+@pytest.mark.rehearse
 def test_they_are_trained_verified_forecast_and_backed_up(trained: Shell, tmp_path: Path) -> None:
     for symbol in (CHINESE, OTHER):
         assert trained.json("models", "--symbol", symbol)["lightgbm"]["active_version"]

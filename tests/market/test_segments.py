@@ -186,6 +186,7 @@ def _going(*children: subprocess.Popen[bytes]) -> None:
         assert child.stdout.readline() == b"going\n"
 
 
+@pytest.mark.rehearse
 def test_a_candle_store_on_s3_keeps_what_two_writers_wrote(url: str) -> None:
     """After each of its writes each finds every candle of it, whatever the other joins and deletes."""
     children = [_writer(url, rows, 1) for rows in (70, 110)]

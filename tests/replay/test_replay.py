@@ -183,6 +183,7 @@ def test_trainings_begun_beside_the_tick_come_to_the_same(series: tuple[Series, 
     ]
 
 
+@pytest.mark.rehearse
 def test_ends_with_whoever_began_it_and_keeps_what_it_has_done(tmp_path: Path) -> None:
     _candles(tmp_path, BTC)
     command = [
