@@ -85,11 +85,12 @@ def _market(folder: Path, symbol: str | None) -> Market:
         return read_market(Path(alone))
 
 
-def replay(folder: Path, candles: Path, *arguments: str, **environment: str) -> dict[str, Any]:
-    """The report of `clm replay`, whose state stays in the folder."""
+def replay(folder: Path, given: Path | None, *arguments: str, **environment: str) -> dict[str, Any]:
+    """The report of `clm replay`, whose state stays in the folder. given: candles; None: the real ones."""
     told = clm(
-        folder, "replay", "--candles", str(candles), "--out", str(folder), "--json", *arguments, **environment
-    )
+        folder, "replay", "--candles", str(given or candles()), "--out", str(folder), "--json", *arguments,
+        **environment,
+    )  # fmt: skip
     report: dict[str, Any] = json.loads(told)
     return report
 
@@ -98,6 +99,11 @@ def table(header: str, rows: Sequence[tuple[str, ...]]) -> str:
     """Markdown. header: its first line."""
     lines = [header, "|" + "---|" * (header.count("|") - 1)]
     return "\n".join([*lines, *(_line(row) for row in rows)])
+
+
+def points(share: float) -> str:
+    """A share as percent, as text has it."""
+    return f"{100 * share:+.3f}".replace("-", "−")
 
 
 def _line(row: tuple[str, ...]) -> str:

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Figure, costs, growth, policies
-from benchmarks.figures.commands import clm, replayed, table
+from benchmarks.figures import Figure, costs, growth, many, policies
+from benchmarks.figures.commands import clm, points, replayed, table
 from benchmarks.result import Result
 
 _ELLIPSIS = "…"
@@ -61,7 +61,7 @@ def real_candles() -> str:
 
 def real_elsewhere() -> str:
     """The same with a shorter look-back, and on shorter candles."""
-    rows = ["| BTCUSDT | look-back | model | candles | R² | direction |", "|---|---|---|---|---|---|"]
+    rows: list[tuple[str, ...]] = []
     every = (
         (datetime(2024, 12, 31, tzinfo=UTC), "1h", 90), (datetime(2024, 12, 31, tzinfo=UTC), "1h", 30),
         (datetime(2024, 6, 25, tzinfo=UTC), "5m", 355),
@@ -76,17 +76,14 @@ def real_elsewhere() -> str:
             if " candidate " in line:
                 cells = re.split(r" {2,}", line.strip())
                 _, model, _, candles, _, direction, r2 = cells[:7]
-                where = f"{interval} at {moment:%Y-%m-%d} | {days} days"
-                rows.append(f"| {where} | {model} | {candles} | {r2} | {direction} |")
-    return "\n".join(rows)
+                where = f"{interval} at {moment:%Y-%m-%d}"
+                rows.append((where, f"{days} days", model, candles, r2, direction))
+    return table("| BTCUSDT | look-back | model | candles | R² | direction |", rows)
 
 
 def search() -> str:
     """Twenty proposals for Bitcoin's hours, at two moments."""
-    rows = [
-        "| the exchange's clock at | model | present recipe | best of 20 | lead | needed | proposed |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows: list[tuple[str, ...]] = []
     for moment, model in (
         (datetime(2024, 12, 31, tzinfo=UTC), "xgboost"), (datetime(2024, 12, 31, tzinfo=UTC), "lightgbm"),
         (datetime(2023, 12, 31, tzinfo=UTC), "lightgbm"),
@@ -97,31 +94,27 @@ def search() -> str:
                 "--json", CLM_BINANCE_URL=url,
             )  # fmt: skip
         rows.append(_search_row(moment, model, told))
-    return "\n".join(rows)
+    return table(
+        "| the exchange's clock at | model | present recipe | best of 20 | lead | needed | proposed |", rows
+    )
 
 
-def _search_row(moment: datetime, model: str, told: str) -> str:
+def _search_row(moment: datetime, model: str, told: str) -> tuple[str, ...]:
     (found,) = json.loads(told)["searches"]
     verdict, whole = found["verdict"], [one for one in found["tried"] if one["outcome"] == "searched"]
     best = max((one["score"] for one in whole[1:]), default=None)
     lead, needed = "–", "–"
     if verdict["gain"] is not None:
-        lead = _points(verdict["gain"])
+        lead = points(verdict["gain"])
     if verdict["gain"] is not None and verdict["gain"] > 0:
         error = verdict["standard_error"]
         lead += f" ({100 * error:.3f}), {verdict['gain'] / error:.1f} errors"
         needed = f"{verdict['needed']:.1f}"
-    cells = (
-        f"{moment:%Y-%m-%d}", model, f"{_points(whole[0]['score'])} %",
-        "–" if best is None else f"{_points(best)} %", lead, needed,
+    return (
+        f"{moment:%Y-%m-%d}", model, f"{points(whole[0]['score'])} %",
+        "–" if best is None else f"{points(best)} %", lead, needed,
         "nothing" if verdict["proposed"] is None else "the best",
     )  # fmt: skip
-    return f"| {' | '.join(cells)} |"
-
-
-def _points(share: float) -> str:
-    """A share as percent, as text has it."""
-    return f"{100 * share:+.3f}".replace("-", "−")
 
 
 def _operated(folder: Path) -> None:
@@ -222,7 +215,7 @@ FIGURES: dict[str, Figure] = {
         _small(policies.explain_memory, symbols=("BTCUSDT",), weeks=(1, 2),
                moments=(datetime(2024, 11, 18, tzinfo=UTC),)),
     ),
-    "many-series": Figure("the command in each row", 120, costs.many_series),
+    "many-series": Figure("the command in each row", 120, many.many_series),
     "serving": Figure("python -m benchmarks newest", 2, costs.newest_forecast),
     "serving-http": Figure(
         "make bench-peers", 10, costs.over_http, lambda candles: costs.over_http(small=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks import promotion as bench
 from benchmarks.figures import commands
-from benchmarks.figures.commands import table
+from benchmarks.figures.commands import points, table
 
 _PROCESSES = 2
 #: E that one recipe needs; of several that compete each needs so many times as much.
@@ -158,7 +158,7 @@ def promotion_real(
     """Each policy over real candles, year by year."""
     with tempfile.TemporaryDirectory() as folder:
         report = commands.replay(
-            Path(folder), candles or commands.candles(), "--symbols", ",".join(symbols), "--start", start,
+            Path(folder), candles, "--symbols", ",".join(symbols), "--start", start,
             "--end", end, "--step-days", "7", **environment,
         )  # fmt: skip
     return real_table(report["scores"])
@@ -174,7 +174,7 @@ def real_table(scores: Sequence[Mapping[str, Any]]) -> str:
         for year in years:
             of = one["by_year"].get(year)
             cells += ["–", "–"] if of is None else [
-                f"{_points(of['r2'])} / {_points(of['r2_clipped'])}", _percent(of["directional_accuracy"])
+                f"{points(of['r2'])} / {points(of['r2_clipped'])}", _percent(of["directional_accuracy"])
             ]  # fmt: skip
         rows.append((
             one["policy"], one["symbol"].removesuffix("USDT"), *cells, _promotions(one), _harmful(one),
@@ -199,11 +199,6 @@ def _harmful(one: Mapping[str, Any]) -> str:
     return f"{one['harmful']} of {one['looked_back']}" if one["looked_back"] else "–"
 
 
-def _points(share: float) -> str:
-    """A share as percent, as text has it."""
-    return f"{100 * share:+.3f}".replace("-", "−")
-
-
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.2f} %"
 
@@ -218,7 +213,7 @@ def neural(
     """Trees and networks over a year, and the ensemble of all."""
     with tempfile.TemporaryDirectory() as folder:
         report = commands.replay(
-            Path(folder), candles or commands.candles(), "--symbols", "BTCUSDT", "--models", ",".join(models),
+            Path(folder), candles, "--symbols", "BTCUSDT", "--models", ",".join(models),
             "--policies", "evidence", "--start", start, "--end", end, **environment,
         )  # fmt: skip
     return models_table(report["scores"])
@@ -253,7 +248,7 @@ def pooled(
     """One model over all series beside each series' own."""
     with tempfile.TemporaryDirectory() as folder:
         commands.replay(
-            Path(folder), candles or commands.candles(), "--symbols", ",".join(symbols), "--policies",
+            Path(folder), candles, "--symbols", ",".join(symbols), "--policies",
             "evidence", "--pool", "--start", start, "--end", end,
             **{"CLM_POOLED_MODELS": "lightgbm", **environment},
         )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, Self
 from clm.core.alert import Alarm, Alert
 from clm.core.domain import Series
 from clm.core.errors import TransientError
-from clm.features.catalogue import ADVANCED, FORMER
+from clm.features.catalogue import KNOWN
 from clm.features.engineer import QuantumFeatureEngineer
 from clm.jobs.messenger import Messenger
 from clm.jobs.supervisor import RunSupervisor
@@ -211,4 +211,4 @@ class Services(Parts):
 
 
 def _families() -> dict[str, str]:
-    return {feature.name: feature.family for feature in (*ADVANCED, *FORMER)}
+    return {feature.name: feature.family for feature in KNOWN}

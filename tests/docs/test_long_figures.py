@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import promotion
 from benchmarks.crossings import Crossing
-from benchmarks.figures import Result, commands, costs, policies
+from benchmarks.figures import Result, commands, costs, many, policies
 from benchmarks.figures.make import FIGURES
 from benchmarks.result import Result as Measured
 from benchmarks.years import Year
@@ -143,19 +143,19 @@ FEATURES = [
 
 def test_rows_of_what_only_prints_are_read_off_its_lines() -> None:
     rows = [
-        costs.fanned_out(FANOUT), costs.beside_fits(FITS), costs.accurate(CYCLE), costs.default(CYCLE),
-        costs.dashboards(DASHBOARDS), costs.million(FEATURES), costs.fetched(FETCHED),
-        costs.sustained(SUSTAINED, 6000),
+        many.fanned_out(FANOUT), many.beside_fits(FITS), many.accurate(CYCLE), many.default(CYCLE),
+        many.dashboards(DASHBOARDS), many.million(FEATURES), many.fetched(FETCHED),
+        many.sustained(SUSTAINED, 6000),
     ]  # fmt: skip
     kept = Result.read("many-series").text.splitlines()
     assert [row for row in commands.table("||", rows).splitlines()[2:] if row not in kept] == []
     with pytest.raises(ValueError, match="no line like"):
-        costs.fanned_out("Traceback")
+        many.fanned_out("Traceback")
 
 
 @pytest.mark.rehearse
 def test_every_decision_of_a_replay_is_decided_again(candles: Path) -> None:
-    _, here, must, _ = costs.daily(True, candles)
+    _, here, must, _ = many.daily(True, candles)
     (same, all_of_them) = commands.found(here, r"(\d+) of (\d+) decisions come out the same")
     assert same == all_of_them != "0"
     assert must == "1 ×; all"
@@ -164,10 +164,10 @@ def test_every_decision_of_a_replay_is_decided_again(candles: Path) -> None:
 @dear
 @pytest.mark.rehearse
 def test_the_lines_are_what_is_printed() -> None:
-    fanned = costs.fanned_out(commands.bench("fanout", "--series", "2", "--preset", "fast"))
+    fanned = many.fanned_out(commands.bench("fanout", "--series", "2", "--preset", "fast"))
     assert fanned[0] == "a run over 2 series × 2 models, preset `fast`"
     assert "the same to the last bit" in fanned[1]
     assert (
         "besides its fits"
-        in costs.beside_fits(commands.bench("fanout", "--fits", "--series", "2", "--preset", "fast"))[1]
+        in many.beside_fits(commands.bench("fanout", "--fits", "--series", "2", "--preset", "fast"))[1]
     )

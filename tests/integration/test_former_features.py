@@ -113,6 +113,14 @@ def champion(clm: Application, model: str = "lightgbm") -> ModelArtifact:
     return found
 
 
+def overtaken(clm: Application, exchange: ExchangeServer) -> ModelArtifact:
+    """The champion of former features, once a run has put another in its place or beside it."""
+    was = champion(clm)
+    exchange.clock.advance(HOUR)
+    assert clm.run(FORCED).error is None
+    return was
+
+
 def names_of(clm: Application, artifact: ModelArtifact) -> set[str]:
     return set(clm.registry.load_model(artifact).feature_names)
 
@@ -233,9 +241,7 @@ def test_a_return_to_it_is_seen_while_the_exchange_is_away_and_it_speaks_as_soon
     made: Path, tmp_path: Path, exchange: ExchangeServer
 ) -> None:
     with _today(made, tmp_path, exchange, "basic", promotion_policy="newest") as clm:
-        was = champion(clm)
-        exchange.clock.advance(HOUR)
-        assert clm.run(FORCED).error is None
+        was = overtaken(clm, exchange)
         desk, now = clm._serving_desks()[clm.series[0]], clm.now()
         assert desk.look(now).by_model["lightgbm"].version == champion(clm).version
         read = desk._data
@@ -257,9 +263,7 @@ def test_as_a_challenger_it_goes_on_against_a_champion_of_new_features_and_in_an
     made: Path, tmp_path: Path, exchange: ExchangeServer
 ) -> None:
     with _today(made, tmp_path, exchange, "basic", promotion_policy="newest") as clm:
-        was = champion(clm)
-        exchange.clock.advance(HOUR)
-        assert clm.run(FORCED).error is None
+        was = overtaken(clm, exchange)
         now = champion(clm)
         clm.experiments.start(clm.series[0], "lightgbm", (now.version, was.version), days=3, by="desk")
 

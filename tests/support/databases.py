@@ -5,15 +5,14 @@ What tests migrations, schemas, copies, restores or a fresh folder takes an empt
 
 from __future__ import annotations
 
-import atexit
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from clm.registry.migrate import upgrade
+from tests.support import once
 from tests.support.postgres import fresh_database, migrated_database
 
 KINDS = ("sqlite", "postgresql")
@@ -50,8 +49,7 @@ def empty_database_of(kind: str, folder: Path) -> Iterator[str]:
 @cache
 def _migrated_file() -> Path:
     """Of this process; closed, so that everything is in the one file."""
-    folder = Path(tempfile.mkdtemp(prefix="clm-db-"))
-    atexit.register(shutil.rmtree, folder)
+    folder = once.folder("clm-db-")
     upgrade(f"sqlite:///{folder}/clm.db")
     left = [p.name for p in folder.iterdir()]
     assert left == ["clm.db"], left

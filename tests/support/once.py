@@ -7,8 +7,12 @@ anew for each application: here the first reading is kept. Where a library chang
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import fastapi.routing
@@ -22,6 +26,13 @@ def keep() -> None:
     """From here on, in this process."""
     _keep_statements()
     _keep_routes()
+
+
+def folder(prefix: str) -> Path:
+    """A new one, for what tests of this process copy; gone when it ends."""
+    made = Path(tempfile.mkdtemp(prefix=prefix))
+    atexit.register(shutil.rmtree, made)
+    return made
 
 
 def _writes(dialect: default.DefaultDialect) -> tuple[Any, ...]:

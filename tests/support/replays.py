@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from clm.replay.report import write
 from clm.replay.scores import Scores
+from tests.support import once
 
 
 def scores(policy: str = "evidence", **more: Any) -> Scores:
@@ -42,6 +41,4 @@ def written(folder: Path, *every: Scores) -> Path:
 @cache
 def _usual() -> Path:
     """Of this process: a picture takes half a second."""
-    folder = Path(tempfile.mkdtemp(prefix="clm-replay-"))
-    atexit.register(shutil.rmtree, folder)
-    return written(folder / "usual", scores("never"), scores()).parent
+    return written(once.folder("clm-replay-") / "usual", scores("never"), scores()).parent

@@ -154,9 +154,8 @@ class ModelAttempt:
         hours = self.rule.shadow.total_seconds() / 3600
         say("shadow", f"replaying {model_type} over the last {hours:g} hours")
         shadow = self.shadow_tester.run_shadow_test(
-            model_type, candidate, champion, hours,
-            features=material.sheet.of(*([champion] if champion is not None else [])),
-        )  # fmt: skip
+            model_type, candidate, champion, hours, features=material.sheet.of(champion)
+        )
         say("decision", f"deciding about {model_type} {saved.version}")
         self._record((saved, candidate), (reign, champion), judged, material)
         decision = self._decide(saved, reign, judged, shadow, material.now, unread)

@@ -27,9 +27,9 @@ class Sheet:
         self._former: dict[str, pd.Series] = {}
         self._whole: dict[tuple[str, ...], pd.DataFrame] = {(): self.frame}
 
-    def of(self, *models: TrainedModel) -> pd.DataFrame:
-        """`frame`, and the former features that these models read beside it."""
-        return self.telling(name for model in models for name in model.feature_names)
+    def of(self, *models: TrainedModel | None) -> pd.DataFrame:
+        """`frame`, and the former features that these models, if any, read beside it."""
+        return self.telling(name for model in models if model is not None for name in model.feature_names)
 
     def telling(self, names: Iterable[str]) -> pd.DataFrame:
         """`frame`, and those of `names` beside it that are former features."""
@@ -54,8 +54,9 @@ class SheetRow:
 
     def of(self, model: TrainedModel) -> tuple[Sequence[str], FeatureRow]:
         """Names and values: of every feature, and of former ones that this model reads."""
-        wanted = former_of(self._engineer, model.feature_names)
-        lacking = [name for name in wanted if name not in self.names]
+        # What an engineer is takes longer to find out than all that most models need: nothing more.
+        beside = set(model.feature_names).difference(self.names)
+        lacking = former_of(self._engineer, beside) if beside else []
         if lacking and isinstance(self._engineer, FormerEngineer):
             made = newest_row(self._engineer.of_former(lacking), self._candles)
             self.names, self.row = [*self.names, *lacking], np.concatenate([self.row, made])

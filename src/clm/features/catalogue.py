@@ -8,6 +8,8 @@ from clm.features.feature import Feature
 ADVANCED: tuple[Feature, ...] = (*price.FEATURES, *risk.FEATURES, *flow.FEATURES, *shape.FEATURES)
 #: Of the catalogue no more; `basic` are those that were in the small one.
 FORMER: tuple[Feature, ...] = former.FEATURES
+#: All that can be computed for who names it.
+KNOWN: tuple[Feature, ...] = (*ADVANCED, *FORMER)
 BASIC: tuple[Feature, ...] = tuple(feature for feature in ADVANCED if feature.basic)
 
 

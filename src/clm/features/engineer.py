@@ -17,7 +17,7 @@ from clm.core.errors import BadInput, InsufficientData, InvalidCandles, InvalidS
 from clm.core.jumps import MAX_JUMP, jumps
 from clm.core.newest import row_of_batch
 from clm.features.bars import Bars, check
-from clm.features.catalogue import ADVANCED, BASIC, FORMER
+from clm.features.catalogue import ADVANCED, BASIC, FORMER, KNOWN
 from clm.features.newest import Window, newest_row
 
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -74,7 +74,7 @@ class QuantumFeatureEngineer:
     @classmethod
     def of(cls, names: Sequence[str], horizon: int = 1) -> Self:
         """One that computes exactly these features, in this order. Raises BadInput for unknown ones."""
-        known = {feature.name: feature for feature in (*ADVANCED, *FORMER)}
+        known = {feature.name: feature for feature in KNOWN}
         past = longest_past(names)
         present = [name for name in names if not is_past(name)]
         unknown = [name for name in present if name not in known]
@@ -110,7 +110,7 @@ class QuantumFeatureEngineer:
 
     def why_not(self, names: Collection[str]) -> str | None:
         """See `CatalogueEngineer`."""
-        known = {feature.name for feature in (*ADVANCED, *FORMER)}
+        known = {feature.name for feature in KNOWN}
         here = {feature.name for feature in (*self.catalogue, *self._former)}
         wanted = {feature_of(name) for name in names}
         if not wanted <= known:

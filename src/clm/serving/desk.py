@@ -238,7 +238,7 @@ class Desk:
         )  # fmt: skip
         if candle.row is None:
             return silent
-        if not set(former_of(self._engineer, model.feature_names)) <= set(candle.row.columns):
+        if self._former.difference(candle.row.columns).intersection(model.feature_names):
             return replace(silent, problem="stale_data")
         forecast = float(scoring.forecasts(model, candle.row, artifact.version)[0])
         self._store(artifact, forecast, candle, now)

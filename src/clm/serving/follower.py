@@ -128,10 +128,10 @@ class Follower:
         self._over.set()
         self._wake.set()
         self._stir.set()
-        for thread, waits_for_exchange in zip(self._threads, (False, True), strict=False):
-            # Whoever waits for an exchange that does not answer ends with the process.
-            silent = waits_for_exchange and self._silence() is not None
-            thread.join(_GLANCE_SECONDS if silent else _CLOSE_SECONDS)
+        # Whoever waits for an exchange that does not answer ends with the process.
+        for_candles = _CLOSE_SECONDS if self._silence() is None else _GLANCE_SECONDS
+        for thread, seconds in zip(self._threads, (_CLOSE_SECONDS, for_candles), strict=False):
+            thread.join(seconds)
         self._lanes.close()
 
     def _follow_registry(self) -> None:

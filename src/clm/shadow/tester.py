@@ -37,8 +37,7 @@ class QuantumShadowTester:
     ) -> ShadowTestResult:
         if not hours > 0:
             raise InvalidSetting("hours", hours, "a positive number of hours")
-        models = [candidate_model] if active_model is None else [candidate_model, active_model]
-        rows = self._last_rows(features, timedelta(hours=hours), models)
+        rows = self._last_rows(features, timedelta(hours=hours), (candidate_model, active_model))
         actual = scoring.outcomes(rows)
         candidate = scoring.forecasts(candidate_model, rows, "candidate")
         times = pd.DatetimeIndex(rows.index)
@@ -59,7 +58,7 @@ class QuantumShadowTester:
         return _beside(alone, candidate, champion, actual, scoring.scale(rows))
 
     def _last_rows(
-        self, features: pd.DataFrame | None, length: timedelta, models: Sequence[TrainedModel]
+        self, features: pd.DataFrame | None, length: timedelta, models: Sequence[TrainedModel | None]
     ) -> pd.DataFrame:
         """The rows whose forecast and outcome both lie within the last `length` of what is known.
 
