@@ -100,6 +100,29 @@ def test_of_a_process_that_is_killed_only_its_own_task_fails(pool: LocalPool) ->
 
 
 @pytest.mark.rehearse
+def test_processes_that_die_while_they_have_nothing_to_do_cost_no_task(pool: LocalPool) -> None:
+    first = pool.result(pool.submit(os.getpid))
+    idle = [each for each in psutil.Process().children() if "spawn_main" in " ".join(each.cmdline())]
+    assert first in {each.pid for each in idle}
+    for each in idle:
+        each.kill()
+    eventually(lambda: not any(each.is_running() for each in idle), "their end, noticed by their pool")
+
+    later = [pool.submit(square, n) for n in range(10)]
+
+    assert [pool.result(future) for future in later] == [n * n for n in range(10)]
+
+
+@pytest.mark.rehearse
+def test_processes_that_die_each_time_they_begin_are_given_up(pool: LocalPool) -> None:
+    tight = LocalPool(1, Limits(megabytes=1))
+
+    with pytest.raises(TaskEnded, match=r"ended before they began with it|more than the limit of 1 MB"):
+        tight.result(tight.submit(sleep, 1000))
+    tight.shutdown(cancel_futures=True)
+
+
+@pytest.mark.rehearse
 def test_a_task_beyond_its_limit_is_ended_and_the_others_go_on(pool: LocalPool) -> None:
     # Of two pools, so that on a slow machine what is too large is not too slow as well.
     brief = LocalPool(2, Limits(seconds=8))
