@@ -54,7 +54,7 @@ def test_a_child_comes_of_the_nursery_and_not_of_who_asked(nursery: int) -> None
 )
 def test_who_hangs_up_before_all_is_said_ends_nothing(folder: Path, nursery: int, said: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(folder / "socket"))
+        connection.connect(str(folder / "clm"))
         connection.sendall(said)
 
     assert asked() == nursery
@@ -73,6 +73,6 @@ def test_who_asks_may_be_killed_at_any_moment(nursery: int) -> None:
 @pytest.mark.rehearse
 def test_after_a_nursery_that_was_killed_comes_another(folder: Path, nursery: int) -> None:
     os.kill(nursery, signal.SIGKILL)
-    eventually(lambda: not listens(folder / "socket"))
+    eventually(lambda: not listens(folder / "clm"))
 
     assert asked() != nursery

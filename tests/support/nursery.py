@@ -29,6 +29,21 @@ _LOOK_SECONDS = 0.5
 _SAID_SECONDS = 60
 #: Bytes that tell how long an order is.
 _HEAD = 8
+#: What a worker, a service or a command needs; what a network's process does: six seconds more, a gigabyte.
+_IMPORTED = {
+    "clm": (
+        "alembic.command", "binance.client", "lightgbm", "nicegui.ui_run_with", "psycopg", "pyarrow.dataset",
+        "rich.progress", "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite", "sqlite3", "talib",
+        "uvicorn.lifespan.on", "uvicorn.loops.auto", "uvicorn.protocols.http.auto",
+        "uvicorn.protocols.websockets.auto", "xgboost", "clm.api.app", "clm.cli.app", "clm.dashboard.mount",
+        "clm.exchange.server", "clm.exchange.simulate", "clm.live", "clm.market.vendor", "clm.rebuild",
+        "clm.registry.backup", "clm.registry.restore", "clm.registry.verify", "clm.training.boosting",
+        "clm.training.lightgbm_file", "clm.training.xgboost_file", "clm.worker",
+    ),
+    "networks": ("clm.training.neural.child", "clm.training.neural.networks"),
+}  # fmt: skip
+#: Begun as `-m` is, and imported already.
+_BEGUN_BY_MAIN = ("clm.live", "clm.rebuild", "clm.training.neural.child", "clm.worker")
 
 
 @dataclass(frozen=True)
@@ -45,12 +60,12 @@ class Order:
 
 def main() -> None:
     """The nursery of a folder, as long as the process that made it lives; in a child: what was asked for."""
-    folder = Path(sys.argv[1])
+    folder, kind = Path(sys.argv[1]), sys.argv[2]
     sys.executable = str(folder / "python")
-    _import_all()
+    _import_all(_IMPORTED[kind])
     gc.collect()
     gc.freeze()
-    order = Nursery(folder).serve()
+    order = Nursery(folder, kind).serve()
     if order is not None:
         os._exit(_ended(order))
 
@@ -88,19 +103,11 @@ def _flush() -> None:
             stream.flush()
 
 
-def _import_all() -> None:
-    """What a worker, a service or a command needs; nothing of it does anything yet."""
+def _import_all(names: tuple[str, ...]) -> None:
+    """Nothing of it does anything yet."""
     before = list(warnings.filters)
     warnings.simplefilter("ignore")
-    for name in (
-        "alembic.command", "binance.client", "lightgbm", "nicegui.ui_run_with", "psycopg", "pyarrow.dataset",
-        "rich.progress", "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite", "sqlite3", "talib",
-        "uvicorn.lifespan.on", "uvicorn.loops.auto", "uvicorn.protocols.http.auto",
-        "uvicorn.protocols.websockets.auto", "xgboost", "clm.api.app", "clm.cli.app", "clm.dashboard.mount",
-        "clm.exchange.server", "clm.exchange.simulate", "clm.live", "clm.market.vendor", "clm.rebuild",
-        "clm.registry.backup", "clm.registry.restore", "clm.registry.verify", "clm.training.boosting",
-        "clm.training.lightgbm_file", "clm.training.xgboost_file", "clm.worker",
-    ):  # fmt: skip
+    for name in names:
         # What is not installed (psycopg is an extra) is not needed either.
         with suppress(ModuleNotFoundError):
             __import__(name)
@@ -110,13 +117,13 @@ def _import_all() -> None:
 class Nursery:
     """Forks for whoever connects, tells them how it ended, and kills what nobody waits for any more."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: str) -> None:
         self._folder = folder
         self._owner = int((folder / "owner").read_text())
         self._listener = socket.socket(socket.AF_UNIX)
         # Whoever begins a nursery holds the lock: what is there belongs to one that is gone.
-        (folder / "socket").unlink(missing_ok=True)
-        self._listener.bind(str(folder / "socket"))
+        (folder / kind).unlink(missing_ok=True)
+        self._listener.bind(str(folder / kind))
         self._listener.listen(64)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -267,7 +274,7 @@ def become(order: Order) -> None:
     option, what, *rest = order.arguments
     if option == "-m":
         sys.argv, sys.path[0] = [what, *rest], order.folder
-        if what not in ("clm.live", "clm.rebuild", "clm.worker"):
+        if what not in _BEGUN_BY_MAIN:
             runpy.run_module(what, run_name="__main__", alter_sys=True)
             return
         # It is imported already: what its last line would do is done, and its children find it by its name.

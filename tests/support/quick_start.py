@@ -12,8 +12,11 @@ from array import array
 
 #: Signals that are handed on. SIGKILL cannot be: the nursery sees the connection close, and kills.
 PASSED_ON = (1, 2, 3, 10, 12, 15)
-#: What of CLM may be forked. Not what watches its parent: a pool's and a network's processes.
-_MODULES = ("clm", "clm.live", "clm.rebuild", "clm.worker", "tests.support.loading")
+#: What of CLM may be forked, and by which nursery. Not a pool's processes: they watch their parent.
+_MODULES = {
+    **dict.fromkeys(("clm", "clm.live", "clm.rebuild", "clm.worker", "tests.support.loading"), "clm"),
+    "clm.training.neural.child": "networks",
+}
 _READ = ("PYTHON", "LC_", "LANG")
 _TRIES, _WAIT = 1200, 0.05
 
@@ -21,9 +24,10 @@ _TRIES, _WAIT = 1200, 0.05
 def start(real: str, nursery: str, folder: str, pins: dict[str, str]) -> None:
     """Does what an interpreter does with these arguments; does not return."""
     arguments = sys.argv[1:]
-    if os.environ.get("CLM_TEST_REAL_PYTHON") or not _of_clm(arguments) or read_at_start() != pins:
+    kind = _kind(arguments)
+    if os.environ.get("CLM_TEST_REAL_PYTHON") or kind is None or read_at_start() != pins:
         os.execv(real, [real, *arguments])
-    connection = _connected(real, nursery, folder)
+    connection = _connected([real, nursery, folder, kind])
     import signal
 
     ignored = [str(s) for s in PASSED_ON if signal.getsignal(s) is signal.SIG_IGN]
@@ -55,14 +59,16 @@ def start(real: str, nursery: str, folder: str, pins: dict[str, str]) -> None:
     os._exit(status)
 
 
-def _of_clm(arguments: list[str]) -> bool:
+def _kind(arguments: list[str]) -> str | None:
+    """The nursery that forks this; None: it is begun as ever."""
     match arguments:
         case ["-m", module, *_]:
-            return module in _MODULES
+            return _MODULES.get(module)
         case ["-c", code, *_]:
             lines = code.replace(";", "\n").splitlines()
-            return any(line.strip().startswith(("from clm", "import clm")) for line in lines)
-    return False
+            if any(line.strip().startswith(("from clm", "import clm")) for line in lines):
+                return "clm"
+    return None
 
 
 def read_at_start() -> dict[str, str]:
@@ -70,19 +76,20 @@ def read_at_start() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(_READ)}
 
 
-def _connected(real: str, nursery: str, folder: str) -> _socket.socket:
-    """To the nursery of this folder, which is begun by whoever needs it first."""
+def _connected(command: list[str]) -> _socket.socket:
+    """To the nursery that this command begins, which whoever needs it first does."""
     import fcntl
     import time
 
-    address = folder + "/socket"
+    *_, folder, kind = command
+    address = f"{folder}/{kind}"
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.connect(address)
         return connection
     except OSError:
         pass
-    with open(folder + "/lock", "w") as lock:
+    with open(address + ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             connection.connect(address)
@@ -90,13 +97,13 @@ def _connected(real: str, nursery: str, folder: str) -> _socket.socket:
         except OSError:
             pass
         nothing = os.open(os.devnull, os.O_RDWR)
-        log = os.open(folder + "/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        log = os.open(address + ".log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         pid = os.fork()
         if pid == 0:
             os.setsid()
             for fd, source in ((0, nothing), (1, log), (2, log)):
                 os.dup2(source, fd)
-            os.execv(real, [real, nursery, folder])
+            os.execv(command[0], command)
         for _ in range(_TRIES):
             try:
                 connection.connect(address)
@@ -105,5 +112,5 @@ def _connected(real: str, nursery: str, folder: str) -> _socket.socket:
                 if os.waitpid(pid, os.WNOHANG)[0]:
                     break
                 time.sleep(_WAIT)
-    with open(folder + "/log", errors="replace") as file:
+    with open(address + ".log", errors="replace") as file:
         raise SystemExit(f"no nursery came to be: {file.read()[-4000:]}")
