@@ -16,6 +16,7 @@ import pytest
 
 from clm.core.consoles import write_otherwise
 from tests.support.exchange import serving, simulated
+from tests.support.quick import REAL
 from tests.support.shell import CLM, Shell, shell_in
 from tests.support.waiting import LIMIT
 
@@ -44,10 +45,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         yield shell
 
 
-def _on(shell: Shell, encoding: str, command: str) -> tuple[int, bytes, bytes]:
+def _on(shell: Shell, encoding: str, command: str, python: str = sys.executable) -> tuple[int, bytes, bytes]:
     environment = {**os.environ, **shell.environment, "PYTHONIOENCODING": f"{encoding}:strict"}
     done = subprocess.run(
-        [*CLM, *command.split()], cwd=shell.folder, env=environment, capture_output=True, timeout=LIMIT
+        [python, *CLM[1:], *command.split()],
+        cwd=shell.folder,
+        env=environment,
+        capture_output=True,
+        timeout=LIMIT,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -69,7 +74,7 @@ def test_a_retraining_that_is_done_says_so(trained: Shell, encoding: str) -> Non
 
     assert (code, b"Error" in err) == (0, False), err
     assert b"lightgbm" in out
-    assert json.loads(_on(trained, encoding, "status --json")[1]) == trained.json("status")
+    assert json.loads(_on(trained, encoding, "status --json", REAL)[1]) == trained.json("status")
 
 
 def _words() -> set[str]:

@@ -42,11 +42,13 @@ def main(folder: Path) -> None:
     cases = json.loads((folder / "cases.json").read_text())
     for family in sorted({case["family"] for case in cases}):
         plugins.model_family(family)
-    for case in cases:
-        print(json.dumps({"name": case["name"], "outcome": _apart(folder, case)}), flush=True)  # noqa: T201
+    with SQLModelRegistry(f"sqlite:///{folder}/clm.db", folder, series=BTC) as registry:
+        for case in cases:
+            outcome = _apart(folder, registry, case)
+            print(json.dumps({"name": case["name"], "outcome": outcome}), flush=True)  # noqa: T201
 
 
-def outcome_of(folder: Path, family: str, file: str) -> str:
+def outcome_of(folder: Path, registry: SQLModelRegistry, family: str, file: str) -> str:
     """Load as the registry does, the file's own hash in its row, and predict once."""
     raw = (folder / file).read_bytes()
     try:
@@ -59,8 +61,7 @@ def outcome_of(folder: Path, family: str, file: str) -> str:
         _ROW, model_type=family, file_path=file, artifact_sha256=hashlib.sha256(raw).hexdigest()
     )
     try:
-        with SQLModelRegistry(f"sqlite:///{folder}/clm.db", folder, series=BTC) as registry:
-            answer = registry.load_model(artifact).predict(_FRAME)
+        answer = registry.load_model(artifact).predict(_FRAME)
     except (ArtifactCorrupt, UnreadableHere):
         return "the registry refuses what the family reads" if readable else "corrupt"
     except SchemaMismatch:
@@ -69,11 +70,11 @@ def outcome_of(folder: Path, family: str, file: str) -> str:
     return "answer" if sound else f"unsound forecasts, such as {answer[:3]}"
 
 
-def _apart(folder: Path, case: Mapping[str, str]) -> str:
+def _apart(folder: Path, registry: SQLModelRegistry, case: Mapping[str, str]) -> str:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _work(folder, case, writing)
+        _work(folder, registry, case, writing)
     os.close(writing)
     deadline = time.monotonic() + _SECONDS
     while True:
@@ -93,7 +94,7 @@ def _apart(folder: Path, case: Mapping[str, str]) -> str:
     return said
 
 
-def _work(folder: Path, case: Mapping[str, str], writing: int) -> None:
+def _work(folder: Path, registry: SQLModelRegistry, case: Mapping[str, str], writing: int) -> None:
     """The child's whole life."""
     # Libraries that die say so at length.
     silence = os.open(os.devnull, os.O_WRONLY)
@@ -102,7 +103,7 @@ def _work(folder: Path, case: Mapping[str, str], writing: int) -> None:
     limit = psutil.Process().memory_info().vms + _MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
-        outcome = outcome_of(folder, case["family"], case["file"])
+        outcome = outcome_of(folder, registry, case["family"], case["file"])
     except BaseException as error:  # noqa: BLE001  # whatever it is, it is the outcome
         outcome = f"{type(error).__name__}: {str(error)[:100]}"
     os.write(writing, outcome.encode()[:1000])

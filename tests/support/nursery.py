@@ -269,6 +269,11 @@ def become(order: Order) -> None:
     os.environ.update(order.environment)
     time.tzset()
     random.seed()
+    encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
+    if encoding:
+        # Anew: one that was opened where it could seek cannot be told of another encoding.
+        sys.stdout = open(1, "w", encoding=encoding, errors=errors or "strict", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=stream.isatty() or stream is sys.stderr)  # type: ignore[union-attr]
     option, what, *rest = order.arguments

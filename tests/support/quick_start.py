@@ -72,8 +72,13 @@ def _kind(arguments: list[str]) -> str | None:
 
 
 def read_at_start() -> dict[str, str]:
-    """What an interpreter reads of its environment as it starts; with another one a child starts anew."""
-    return {name: value for name, value in os.environ.items() if name.startswith(_READ)}
+    """What an interpreter reads of its environment as it starts; with another one a child starts anew.
+
+    But for the encoding of its streams, which a nursery's child is given as an interpreter gives it.
+    """
+    own = {name: value for name, value in os.environ.items() if name.startswith(_READ)}
+    own.pop("PYTHONIOENCODING", None)
+    return own
 
 
 def _connected(command: list[str]) -> _socket.socket:
