@@ -63,7 +63,8 @@ def _kind(arguments: list[str]) -> str | None:
     """The nursery that forks this; None: it is begun as ever."""
     match arguments:
         case ["-m", module, *_]:
-            return _MODULES.get(module)
+            # What is measured by a benchmark means nothing here: its way is rehearsed.
+            return "clm" if module.startswith("benchmarks.") else _MODULES.get(module)
         case ["-c", code, *_]:
             lines = code.replace(";", "\n").splitlines()
             if any(line.strip().startswith(("from clm", "import clm")) for line in lines):
