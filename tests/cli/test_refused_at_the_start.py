@@ -13,7 +13,7 @@ from tests.support.service import caller, running_service
 from tests.support.shell import Shell, shell_in
 
 WRONG = {
-    "CLM_TRAINING_LOOKBACK_DAYS": ("10", "at least 12.29: 220 candles of 1h to train on"),
+    "CLM_TRAINING_LOOKBACK_DAYS": ("10", "at least 12.3: 220 candles of 1h to train on"),
     "CLM_HOLDOUT_DAYS": ("0.5", "at least 1.25, 30 candles of 1h to judge on"),
     "CLM_PURGE_HOURS": ("0.2", "at least the label's, 1"),
     "CLM_SHADOW_TEST_HOURS": ("0.5", "at least 1, one candle of 1h"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -151,7 +152,7 @@ def test_a_month_with_the_defaults_keeps_half_for_the_holdout_the_shadow_and_the
         (
             {"lookback": 12 * DAY},
             "1h",
-            r"training_lookback_days: 12\.0 .* at least 12\.29: 220 candles of 1h",
+            r"training_lookback_days: 12\.0 .* at least 12\.3: 220 candles of 1h",
         ),
         ({"lookback": 90 * DAY}, "1d", r"training_lookback_days: 90\.0 .* at least 252: 220 candles of 1d"),
         ({"purge": HOUR, "horizon": 2}, "1h", r"purge_hours: 1\.0 .* at least the label's, 2"),
@@ -165,6 +166,33 @@ def test_what_could_never_succeed_is_refused_by_the_settings_name(
 ) -> None:
     with pytest.raises(InvalidSetting, match=named):
         TimelineRule(**given).require(INTERVALS[interval])
+
+
+@given(
+    days=st.floats(0.001, 400), holdout=st.floats(0.001, 60), shadow=st.floats(0.01, 9000),
+    purge=st.floats(0.01, 200), interval=st.sampled_from(["1m", "5m", "15m", "1h", "4h", "1d"]),
+)  # fmt: skip
+def test_what_a_refusal_calls_enough_is_enough(
+    days: float, holdout: float, shadow: float, purge: float, interval: str
+) -> None:
+    told = {"training_lookback_days": days, "holdout_days": holdout, "shadow_test_hours": shadow,
+            "purge_hours": purge}  # fmt: skip
+    for _ in range(len(told) + 1):
+        rule = TimelineRule(
+            lookback=told["training_lookback_days"] * DAY, holdout=told["holdout_days"] * DAY,
+            shadow=told["shadow_test_hours"] * HOUR, purge=told["purge_hours"] * HOUR,
+        )  # fmt: skip
+        try:
+            rule.require(INTERVALS[interval])
+        except InvalidSetting as refused:
+            said = str(refused)
+            name = said.partition(":")[0].removeprefix("CLM_").lower()
+            (enough,) = re.findall(r"at least (?:the label's, )?(\d+(?:\.\d+)?(?:e-\d+)?)", said)
+            assert told[name] < float(enough), said
+            told[name] = float(enough)
+        else:
+            return
+    raise AssertionError(f"refused again and again: {told}")
 
 
 def test_a_fortnight_of_hours_is_enough_whatever_the_rest_says() -> None:

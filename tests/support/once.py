@@ -2,7 +2,8 @@
 
 SQLAlchemy keeps compiled statements with each engine, under the engine's dialect: here all engines keep them
 in one place, and dialects that write the same SQL are equal. FastAPI reads every route's signature and models
-anew for each application: here the first reading is kept. Where a library changes inside, tests are slower.
+anew for each application, Typer every command's for each call: here the first reading is kept. Where a
+library changes inside, tests are slower.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
 import fastapi.routing
+import typer.main
 from sqlalchemy.engine import Engine, default
 from sqlalchemy.util import LRUCache
 
@@ -26,6 +28,7 @@ def keep() -> None:
     """From here on, in this process."""
     _keep_statements()
     _keep_routes()
+    typer.main.get_command = cache(typer.main.get_command)
 
 
 def folder(prefix: str) -> Path:

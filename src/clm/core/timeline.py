@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import ceil, floor, log10
 
 import numpy as np
 import pandas as pd
@@ -95,15 +96,13 @@ class TimelineRule:
         label, candle = self.horizon * step, _told(step)
         if self.purge < label:
             raise InvalidSetting(
-                "purge_hours", _hours(self.purge), f"at least the label's, {_hours(label):g}"
+                "purge_hours", _hours(self.purge), f"at least the label's, {_enough(_hours(label))}"
             )
         if self.shadow < label:
-            allowed = f"at least {_hours(label):g}, one candle of {candle} with a known outcome"
+            allowed = f"at least {_enough(_hours(label))}, one candle of {candle} with a known outcome"
             raise InvalidSetting("shadow_test_hours", _hours(self.shadow), allowed)
         if self.holdout < MIN_COMPARED * step:
-            allowed = (
-                f"at least {_days(MIN_COMPARED * step):g}, {MIN_COMPARED} candles of {candle} to judge on"
-            )
+            allowed = f"at least {_enough(_days(MIN_COMPARED * step))}, {MIN_COMPARED} candles of {candle} to judge on"
             raise InvalidSetting("holdout_days", _days(self.holdout), allowed)
         least = self.least(step)
         roomy = self._roomy(self.lookback, self.holdout + self.shadow + self.purge, step)
@@ -114,8 +113,9 @@ class TimelineRule:
             purge = replace(self, lookback=least)._purge(step)
             raise InvalidSetting(
                 "training_lookback_days", _days(self.lookback),
-                f"at least {_days(least):.4g}: {ROOM} candles of {candle} to train on, {MIN_COMPARED} to "
-                f"judge on, {_hours(self.shadow):g} hours of shadow test and {_hours(purge):g} of purge",
+                f"at least {_enough(_days(least))}: {ROOM} candles of {candle} to train on, "
+                f"{MIN_COMPARED} to judge on, {_hours(self.shadow):g} hours of shadow test "
+                f"(CLM_SHADOW_TEST_HOURS) and {_hours(purge):g} of purge (CLM_PURGE_HOURS)",
             )  # fmt: skip
 
     def least(self, step: timedelta) -> timedelta:
@@ -179,6 +179,12 @@ def _told(step: timedelta) -> str:
 
 def _days(length: timedelta) -> float:
     return length / timedelta(days=1)
+
+
+def _enough(value: float) -> str:
+    """In four digits, rounded up: who sets what is told is not refused again."""
+    scale = 10.0 ** (3 - floor(log10(value)))
+    return f"{ceil(value * scale - 1e-9) / scale:g}"
 
 
 def _hours(length: timedelta) -> float:
