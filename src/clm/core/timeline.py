@@ -102,7 +102,8 @@ class TimelineRule:
             allowed = f"at least {_enough(_hours(label))}, one candle of {candle} with a known outcome"
             raise InvalidSetting("shadow_test_hours", _hours(self.shadow), allowed)
         if self.holdout < MIN_COMPARED * step:
-            allowed = f"at least {_enough(_days(MIN_COMPARED * step))}, {MIN_COMPARED} candles of {candle} to judge on"
+            enough = _enough(_days(MIN_COMPARED * step))
+            allowed = f"at least {enough}, {MIN_COMPARED} candles of {candle} to judge on"
             raise InvalidSetting("holdout_days", _days(self.holdout), allowed)
         least = self.least(step)
         roomy = self._roomy(self.lookback, self.holdout + self.shadow + self.purge, step)
