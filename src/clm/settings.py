@@ -175,6 +175,9 @@ class Settings(BaseSettings):
         description="keys to the service: [role:]key or [role:]sha256:<hex>, comma-separated; role read, "
         "operate or admin (default)",
     )  # fmt: skip
+    require_key: bool = Field(
+        False, description="a key is asked for from this machine too: for a service behind a proxy"
+    )
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="who is told of incidents: Apprise addresses such as slack://…, comma-separated"
     )

@@ -79,7 +79,12 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
         last: list[structlog.typing.Processor] = (
             [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
             if fmt == "json"
-            else [structlog.dev.ConsoleRenderer(colors=colours)]
+            # Plain: where Rich is installed, the default shows every frame's variables, keys among them.
+            else [
+                structlog.dev.ConsoleRenderer(
+                    colors=colours, exception_formatter=structlog.dev.plain_traceback
+                )
+            ]
         )
         super().__init__(
             foreign_pre_chain=list(shared), processors=[self.remove_processors_meta, *last]

@@ -265,6 +265,32 @@ class TestWithoutAnyKey:
         for name in ("x_forwarded_for", "forwarded", "x_real_ip", "x_forwarded_host"):
             assert caller(app, **{name: "192.0.2.7"}).get("/api/clm/status").status_code == 401
 
+    @pytest.mark.parametrize(
+        "sign",
+        ["Via", "Client-IP", "X-Client-IP", "CF-Connecting-IP", "CF-Ray", "True-Client-IP", "X-Forwarded",
+         "X-Forwarded-Proto", "X-Forwarded-Port", "X-Original-Forwarded-For", "X-Envoy-External-Address",
+         "X-Amzn-Trace-Id", "Fastly-Client-IP", "Tailscale-User-Login", "X-Azure-ClientIP", "CDN-Loop"],
+    )  # fmt: skip
+    def test_nobody_with_any_sign_of_a_proxy(self, app: FastAPI, sign: str) -> None:
+        client = caller(app)
+
+        answer = client.get("/api/clm/status", headers={sign: "192.0.2.7"})
+
+        assert answer.status_code == 401
+        assert "clm keys add" in answer.json()["detail"]
+
+    def test_nor_anybody_once_a_key_is_required(self, tmp_path: Any) -> None:
+        with running_service(tmp_path, require_key=True) as (application, _):
+            service = create_app(application)
+            refused = caller(service).get("/api/clm/status")
+            key = application.keys.add("desk", Role.READ)[1]
+
+            assert refused.status_code == 401
+            assert "nobody is let in" in refused.json()["detail"]
+            assert caller(service).get("/api/clm/status").status_code == 401
+            assert caller(service, key).get("/api/clm/status").status_code == 200
+            assert caller(service).get("/health/live").status_code == 200
+
     def test_a_service_for_all_addresses_lets_in_nobody(self, tmp_path: Any) -> None:
         with running_service(tmp_path, host="0.0.0.0") as (application, _):
             assert caller(create_app(application)).get("/api/clm/status").status_code == 401

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,11 @@ from clm.core.errors import (
     ArtifactCorrupt,
     ArtifactMissing,
     BadData,
+    ClmError,
     DatabaseTooNew,
     NotEmpty,
     NotFound,
+    StorageFailed,
 )
 from clm.registry.migrate import HEAD, revision_of
 from clm.registry.restore import restore
@@ -63,6 +68,7 @@ class TestRestoring:
         folder.mkdir()
         upgrade_to(f"sqlite:///{folder}/clm.db", "0002")
         filled(f"sqlite:///{folder}/clm.db")
+        _with_files(folder)
         before = contents_of(f"sqlite:///{folder}/clm.db")
         write_manifest(folder, revision="0002")
 
@@ -189,3 +195,77 @@ def test_a_restored_registry_goes_on_as_if_nothing_had_been(tmp_path: Path) -> N
     left, right = contents_of(url), contents_of(new)
     assert left["clm_model_versions"] == right["clm_model_versions"]
     assert left["clm_decisions"] == right["clm_decisions"]
+
+
+class TestCrafted:
+    """A backup that somebody has prepared, its hashes right: refused before anything is written."""
+
+    @pytest.fixture
+    def backup(self, registry: SQLModelRegistry, db_url: str, tmp_path: Path) -> Path:
+        return backup_of(registry, db_url, tmp_path)
+
+    def _refused(self, backup: Path, tmp_path: Path, *words: str) -> None:
+        new = f"sqlite:///{tmp_path}/new.db"
+        write_manifest(backup)
+
+        with pytest.raises(ClmError) as refused:
+            restore(new, tmp_path / "new", backup)
+
+        assert all(word in str(refused.value) for word in words), refused.value
+        assert revision_of(new) is None
+        assert not (tmp_path / "new").exists() or not any((tmp_path / "new").iterdir())
+
+    @pytest.mark.parametrize("path", ["../../precious", "/etc/passwd", "models/x", "", "nothing_of_the_kind"])
+    def test_a_row_that_names_a_file_of_somebody_elses(self, path: str, backup: Path, tmp_path: Path) -> None:
+        _in(backup, f"UPDATE clm_model_versions SET file_path = '{path}' WHERE id = 4")
+
+        self._refused(backup, tmp_path, "has no such file as", repr(path))
+
+    def test_a_row_with_another_hash_than_its_file_has(self, backup: Path, tmp_path: Path) -> None:
+        _in(backup, f"UPDATE clm_model_versions SET artifact_sha256 = '{'0' * 64}' WHERE id = 4")
+
+        self._refused(backup, tmp_path, "has no such file as")
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "ALTER TABLE clm_audit RENAME TO aside; CREATE VIEW clm_audit AS WITH RECURSIVE n(i) AS "
+            "(SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id FROM n",
+            "CREATE TRIGGER clm_another AFTER INSERT ON clm_audit BEGIN DELETE FROM clm_decisions; END",
+            "DROP TRIGGER clm_evidence_no_update; CREATE TRIGGER clm_evidence_no_update BEFORE UPDATE ON "
+            "clm_evidence BEGIN DELETE FROM clm_decisions; END",
+            "CREATE VIRTUAL TABLE clm_more USING fts5(a)",
+            "CREATE TABLE clm_more (a INTEGER, b INTEGER GENERATED ALWAYS AS (a + 1) VIRTUAL)",
+        ],
+        ids=["a view without end", "a trigger", "a trigger under our name", "a module", "a reckoning"],
+    )
+    def test_a_database_that_acts(self, statement: str, backup: Path, tmp_path: Path) -> None:
+        _in(backup, statement)
+
+        self._refused(backup, tmp_path, "that no CLM makes")
+
+    @pytest.mark.parametrize("name", ["manifest.json", "clm.db"])
+    def test_a_pipe_that_nobody_writes_to(self, name: str, backup: Path, tmp_path: Path) -> None:
+        write_manifest(backup)
+        (backup / name).unlink()
+        os.mkfifo(backup / name)
+
+        with pytest.raises(StorageFailed, match="no regular file"):
+            restore(f"sqlite:///{tmp_path}/new.db", tmp_path / "new", backup)
+
+
+def _with_files(backup: Path) -> None:
+    """Every version's row has a file, as a backup's have."""
+    (backup / "models").mkdir()
+    with closing(sqlite3.connect(backup / "clm.db")) as database:
+        for name, *_ in database.execute("SELECT file_path FROM clm_model_versions").fetchall():
+            (backup / "models" / name).write_bytes(b"a model")
+        said = (hashlib.sha256(b"a model").hexdigest(),)
+        database.execute("UPDATE clm_model_versions SET artifact_sha256 = ?", said)
+        database.commit()
+
+
+def _in(backup: Path, statements: str) -> None:
+    with closing(sqlite3.connect(backup / "clm.db")) as database:
+        database.executescript(statements)
+        database.commit()

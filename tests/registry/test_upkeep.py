@@ -18,6 +18,7 @@ from clm.core.sight import Sight
 from clm.registry.experiments import SQLExperiments
 from clm.registry.mend import mend
 from clm.registry.sql import SQLModelRegistry
+from clm.registry.tables import versions
 from tests.support.bets import RIDGE
 from tests.support.experiments import experiment
 from tests.support.versions import BTC, ETH, T0, candidate, small_model
@@ -36,6 +37,64 @@ def _errors(registry: SQLModelRegistry) -> list[str]:
 
 def _notes(registry: SQLModelRegistry) -> list[str]:
     return [f.problem for f in registry.verify() if f.severity == "note"]
+
+
+class TestARowThatNamesAFileElsewhere:
+    """Whoever wrote the row: what lies outside the folder is neither read, moved nor deleted."""
+
+    @pytest.mark.parametrize(
+        "path", ["../precious_v20240101_000000.json", "../../{name}/precious_v20240101_000000.json"]
+    )
+    @pytest.mark.parametrize("state", ["in use", "retired", "put away", "in quarantine"])
+    def test_upkeep_leaves_that_file_alone(
+        self, state: str, path: str, registry: SQLModelRegistry, tmp_path: Path
+    ) -> None:
+        precious = tmp_path / "precious_v20240101_000000.json"
+        precious.write_bytes(b"somebody else's")
+        saved = [registry.save_model(candidate(day)) for day in range(3)]
+        for each in saved[:1] if state == "in use" else saved:
+            registry.promote(RIDGE, each.version)
+        more: dict[str, object] = {"file_path": path.format(name=tmp_path.name)}
+        if state == "put away":
+            more["pruned_at"] = NOW
+        if state == "in quarantine":
+            more |= {"quarantined_at": NOW, "quarantine_reason": "odd"}
+        with registry.database.writing() as connection:
+            connection.execute(versions.update().where(versions.c.version == saved[0].version).values(**more))
+
+        registry.upkeep.retain(0)
+        mend(registry, SIGHT, NOW, lambda alert: None)
+        registry.upkeep.retain(0)
+        registry.upkeep.take_back()
+
+        assert precious.read_bytes() == b"somebody else's"
+        assert not list(tmp_path.glob("**/quarantine/precious*"))
+
+    def test_a_link_among_the_models_is_none_of_them(
+        self, registry: SQLModelRegistry, tmp_path: Path
+    ) -> None:
+        registry.save_model(candidate())
+        precious = tmp_path / "precious"
+        precious.write_bytes(b"somebody else's")
+        link = tmp_path / "models" / "sklearn_ridge_v20240101_000000_BTCUSDT_1h.json"
+        link.symlink_to(precious)
+        os.utime(link, (0, 0), follow_symlinks=False)
+
+        assert registry.upkeep.set_orphans_aside() == []
+        assert precious.read_bytes() == b"somebody else's"
+
+    def test_a_pipe_in_the_place_of_a_model_is_said_at_once(
+        self, registry: SQLModelRegistry, tmp_path: Path
+    ) -> None:
+        saved = registry.save_model(candidate())
+        for file in (_file(tmp_path, saved), tmp_path / "models" / ".clm-models"):
+            file.unlink()
+            os.mkfifo(file)
+
+        with pytest.raises(ArtifactCorrupt, match="is no model"):
+            registry.load_model(saved)
+        with pytest.raises(StorageFailed, match="no regular file"):
+            registry.folder.require()
 
 
 class TestQuarantine:

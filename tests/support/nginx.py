@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,18 +41,47 @@ http {{
 """
 
 
+#: What its package's users begin with.
+_PLAIN = """
+daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
+events {{ worker_connections 64; }}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {behind}; {more} }} }}
+}}
+"""
+
+
+@contextmanager
+def plain_nginx(behind: str, more: str = "") -> Iterator[str]:
+    """Its address: `proxy_pass` and nothing else. more: directives beside it."""
+    with _running(
+        lambda folder, port: _PLAIN.format(folder=folder, port=port, behind=behind, more=more)
+    ) as url:
+        yield url
+
+
 @contextmanager
 def nginx(behind: str, prefix: str, *, strips: bool) -> Iterator[str]:
     """Its address, without the prefix. strips: whether it takes the prefix off the path."""
+    path = "/" if strips else ""
+    with _running(
+        lambda folder, port: _CONFIGURATION.format(
+            folder=folder, port=port, prefix=prefix, behind=behind, path=path
+        )
+    ) as url:
+        yield url
+
+
+@contextmanager
+def _running(configuration: Callable[[Path, int], str]) -> Iterator[str]:
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if binary is None:
         pytest.skip("no nginx: apt-get install nginx-light")
     folder, port = Path(tempfile.mkdtemp(prefix="clm-nginx-")), free_port()
     folder.chmod(0o777)
-    said = _CONFIGURATION.format(
-        folder=folder, port=port, prefix=prefix, behind=behind, path="/" if strips else ""
-    )
-    (folder / "nginx.conf").write_text(said)
+    (folder / "nginx.conf").write_text(configuration(folder, port))
     process = subprocess.Popen(
         [binary, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL
     )

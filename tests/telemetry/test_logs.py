@@ -38,6 +38,38 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
+_ERROR = """
+import sys
+from clm.telemetry import set_up_logging
+from clm.logs import logger
+set_up_logging("info", sys.argv[1], sys.argv[2], ("s3cr3t-of-the-setting",))
+
+def asked(headers):
+    session = "a-session-cookie-in-a-variable"
+    raise RuntimeError("no such thing: password=in-the-message and s3cr3t-of-the-setting")
+
+try:
+    asked({"X-API-Key": "a-key-in-a-variable"})
+except RuntimeError:
+    logger("x").exception("it_failed", url="postgresql://clm:in-the-address@db/clm")
+    import logging
+    logging.getLogger("uvicorn.error").exception("it failed there too")
+"""
+
+
+@pytest.mark.parametrize("fmt", ["console", "json"])
+def test_an_error_shows_where_it_was_and_no_frames_variables_nor_a_secret(fmt: str, tmp_path: Path) -> None:
+    process = _run(_ERROR, fmt, str(tmp_path / "clm.log"))
+    _, screen = process.communicate(timeout=LIMIT)
+
+    assert process.returncode == 0, screen
+    for said in (screen, (tmp_path / "clm.log").read_text()):
+        assert said.count("RuntimeError: no such thing") == 2
+        assert said.count("in asked") == 2
+        for secret in ("in-a-variable", "in-the-message", "s3cr3t-of", "in-the-address"):
+            assert secret not in said, secret
+
+
 @pytest.fixture
 def shell(tmp_path: Path) -> Any:
     with serving(simulated()) as exchange:

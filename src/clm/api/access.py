@@ -45,7 +45,7 @@ class Doorkeeper:
             return by_key
         token = connection.cookies.get(COOKIE)
         if token is None:
-            return stranger(_no_key_shown(ring))
+            return stranger(self._no_key_shown(ring))
         sha256 = self.application.sessions.key_of(token)
         key = ring.find_hash(sha256) if sha256 is not None else None
         return Caller(key.name, key.role) if key else stranger("the session is over: log in again")
@@ -83,9 +83,15 @@ class Doorkeeper:
             return None
         return max(1, math.ceil(self._limiter.get_window_stats(item, what, who).reset_time - time.time()))
 
+    def _no_key_shown(self, ring: KeyRing) -> str:
+        if ring.closed:
+            return "no key was shown"
+        why = "nobody is" if self.application.settings.require_key else "only this machine itself is"
+        return f"there is no key yet, so {why} let in: make one on it, with `clm keys add NAME --role ROLE`"
+
     def _open(self, scope: Scope) -> bool:
         settings = self.application.settings
-        return is_loopback(settings.host) and at_home(scope, settings)
+        return not settings.require_key and is_loopback(settings.host) and at_home(scope, settings)
 
 
 def doorkeeper_of(scope: Scope) -> Doorkeeper:
@@ -123,12 +129,3 @@ def _presented(connection: HTTPConnection) -> str | None:
         return header.strip()
     scheme, _, rest = connection.headers.get("authorization", "").partition(" ")
     return rest.strip() if scheme.lower() == "bearer" else None
-
-
-def _no_key_shown(ring: KeyRing) -> str:
-    if ring.closed:
-        return "no key was shown"
-    return (
-        "there is no key yet, so only this machine itself is let in: make one on it, "
-        "with `clm keys add NAME --role ROLE`"
-    )

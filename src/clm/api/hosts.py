@@ -19,7 +19,19 @@ from clm.settings import Settings
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?", re.IGNORECASE)
 _ANY = ("0.0.0.0", "::", "")  # noqa: S104  # compared with, not bound to
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
+#: What proxies, balancers and tunnels add to what they pass on; no browser and no plain client sends any.
+_FORWARDED = frozenset({
+    b"cdn-loop", b"client-ip", b"fastly-client-ip", b"fastly-ff", b"fly-client-ip", b"forwarded",
+    b"forwarded-for", b"incap-client-ip", b"max-forwards", b"proxy-connection", b"remote-ip",
+    b"true-client-ip", b"via", b"wl-proxy-client-ip", b"x-amzn-trace-id", b"x-arr-log-id", b"x-client-ip",
+    b"x-cloud-trace-context", b"x-cluster-client-ip", b"x-coming-from", b"x-forwarded", b"x-host",
+    b"x-originating-ip", b"x-proxyuser-ip", b"x-real-ip", b"x-real-port", b"x-remote-addr", b"x-remote-ip",
+    b"x-script-name", b"x-varnish",
+})  # fmt: skip
+_FORWARDED_AS = (
+    b"cf-", b"tailscale-", b"x-akamai-", b"x-appengine-", b"x-azure-", b"x-envoy-", b"x-forwarded-",
+    b"x-google-", b"x-original-", b"x-sucuri-",
+)  # fmt: skip
 #: Where it is noted that a proxy passed a request on: several ask, once is enough to look.
 PASSED_ON = "clm.passed_on"
 
@@ -129,8 +141,25 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
+def signs_of_proxy(scope: Scope) -> dict[str, str]:
+    """Headers that say that a proxy passed a request on; HTTP/1.0 counts as `via`. {}: nothing says so.
+
+    Not every proxy leaves a sign: one that speaks HTTP/1.1 and adds nothing cannot be told from a program of
+    this machine, which is what CLM_REQUIRE_KEY is for.
+    """
+    signs = {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in scope["headers"]
+        if name in _FORWARDED or name.startswith(_FORWARDED_AS)
+    }
+    if scope.get("http_version") == "1.0":
+        # Only proxies still speak it, nginx by default; a sign of its own where the request is passed on.
+        signs.setdefault("via", "1.0")
+    return signs
+
+
 def _forwarded(scope: Scope) -> bool:
     found: bool | None = scope.get(PASSED_ON)
     if found is None:
-        found = scope[PASSED_ON] = not _FORWARDED.isdisjoint(name for name, _ in scope["headers"])
+        found = scope[PASSED_ON] = bool(signs_of_proxy(scope))
     return found

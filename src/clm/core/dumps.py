@@ -29,7 +29,7 @@ _COLUMNS = (
 _KEPT = ("open_time", *CANDLE_COLUMNS)
 #: What a line of numbers is not made of.
 _STRANGE = re.compile(rb"[^0-9eE+\-., \t\r\n]")
-_NUMBER = re.compile(rb"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
+_NUMBER = re.compile(rb"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\s*")
 #: No millisecond stamp reaches this before the year 5138, every microsecond stamp since 1973 exceeds it.
 _FIRST_MICROSECONDS = 10**14
 #: Whole numbers above are not all floats.

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from clm.api.access import CALLER, doorkeeper_of
-from clm.api.hosts import address_of
+from clm.api.hosts import address_of, signs_of_proxy
 from clm.api.lookout import Lookout
 from clm.core.access import Caller
 from clm.core.errors import ClmError
@@ -28,9 +28,6 @@ _PASSED_ON = (
     "cookie",
     "x-api-key",
     "authorization",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "forwarded",
 )
 #: Seconds one look serves all open pages.
 _LOOK = 2.0
@@ -74,6 +71,7 @@ class Session:
         # Who they are is found as the gate finds it: by this request, in the service's own app.
         self._asker = HTTPConnection({**request.scope, "app": desk.app})
         named = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        named |= signs_of_proxy(request.scope)
         self._who = (address_of(request.scope), tuple(sorted(named.items())))
         self._http = httpx.AsyncClient(
             transport=httpx.ASGITransport(desk.app, raise_app_exceptions=False, client=(self._who[0], 0)),

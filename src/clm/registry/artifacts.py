@@ -90,6 +90,10 @@ class ArtifactStore:
         raw = None if found is None or found.bytes < 0 else self._files.read(name)
         return raw is not None and hashlib.sha256(raw).hexdigest() == sha256
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name in here. Raises StorageFailed."""
+        return self._files.holds(name) and self._files.about(name) is not None
+
     def stamp(self, name: str) -> Hashable | None:
         """Stays the same as long as the file does; None where there is none. Raises StorageFailed."""
         found = self._files.about(name)
@@ -122,12 +126,14 @@ class ArtifactStore:
 
     def put_away(self, artifact: ModelArtifact) -> None:
         """Deletes the file of a version whose row says so already. Raises StorageFailed."""
-        self._files.delete(self.name_of(artifact))
+        if artifact.file_path and self._files.holds(artifact.file_path):
+            self._files.delete(artifact.file_path)
 
     def set_aside(self, name: str, stamp: str) -> None:
         """Moves a file that cannot be trusted into the quarantine folder. Raises StorageFailed."""
-        # Where it is missing, that is what is wrong with it.
-        self._files.move(name, f"{QUARANTINE}/{name}.{stamp}")
+        # Where it is missing, or lies elsewhere, that is what is wrong with it.
+        if self._files.holds(name):
+            self._files.move(name, f"{QUARANTINE}/{name}.{stamp}")
 
     def age_seconds(self, name: str) -> float:
         """Since a file was written; 0 for one that is gone."""

@@ -5,6 +5,7 @@ A file is there under its name as a whole and for good, or not at all; and `crea
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -18,6 +19,7 @@ from typing import Protocol
 from clm.core.errors import StorageFailed
 from clm.core.objects import Found, Objects
 from clm.core.places import place
+from clm.core.regular import read_regular, within
 
 FILE_NAME = r"\w[\w.-]{0,199}"
 _TEMPORARY = ".clm-writing-"
@@ -85,7 +87,7 @@ class LocalFiles:
             with self._aside(raw) as aside:
                 try:
                     # A link, unlike a rename, never replaces a file that is already there.
-                    os.link(aside, self._folder / name)
+                    os.link(aside, self._at(name))
                 except FileExistsError:
                     return False
             folder = os.open(self._folder, os.O_RDONLY)
@@ -99,19 +101,19 @@ class LocalFiles:
         with self._told(name, "written"):
             self._folder.mkdir(parents=True, exist_ok=True)
             with self._aside(raw) as aside:
-                aside.replace(self._folder / name)
+                aside.replace(self._at(name))
 
     def read(self, name: str) -> bytes | None:
         with self._told(name, "read"):
             try:
-                return (self._folder / name).read_bytes()
+                return read_regular(self._at(name))
             except FileNotFoundError:
                 return None
 
     def about(self, name: str) -> Found | None:
         with self._told(name, "read"):
             try:
-                found = (self._folder / name).stat()
+                found = self._at(name).stat()
             except FileNotFoundError:
                 return None
         size = found.st_size if stat.S_ISREG(found.st_mode) else -1
@@ -120,35 +122,30 @@ class LocalFiles:
     def written_at(self, name: str) -> float | None:
         with self._told(name, "read"):
             try:
-                return (self._folder / name).stat().st_mtime
+                return self._at(name).stat().st_mtime
             except FileNotFoundError:
                 return None
 
     def delete(self, name: str) -> None:
         with self._told(name, "deleted"):
-            (self._folder / name).unlink(missing_ok=True)
+            self._at(name).unlink(missing_ok=True)
 
     def move(self, name: str, to: str) -> None:
         target = self._folder / to
         with self._told(name, f"moved to {target.parent.name}"):
             try:
                 target.parent.mkdir(exist_ok=True)
-                (self._folder / name).rename(target)
+                self._at(name).rename(target)
             except FileNotFoundError:
                 return
 
     def names(self) -> set[str]:
         if not self._folder.is_dir():
             return set()
-        return {file.name for file in self._folder.iterdir() if file.is_file()}
+        return {file.name for file in self._folder.iterdir() if file.is_file() and self.holds(file.name)}
 
     def holds(self, name: str) -> bool:
-        folder = self._folder.resolve()
-        try:
-            return folder in (folder / name).resolve().parents
-        except (OSError, RuntimeError, ValueError):
-            # A name no file can have, or links that lead in a circle.
-            return False
+        return re.fullmatch(FILE_NAME, name) is not None and within(self._folder, name) is not None
 
     def told(self, name: str) -> str:
         return str(self._folder / name)
@@ -161,6 +158,13 @@ class LocalFiles:
                 os.link(aside, tried)
             finally:
                 tried.unlink(missing_ok=True)
+
+    def _at(self, name: str) -> Path:
+        """A file in here, whatever a row says. Raises OSError for one that is elsewhere."""
+        found = within(self._folder, name)
+        if found is None:
+            raise PermissionError(errno.EPERM, "it lies outside the folder of the models")
+        return found
 
     @contextmanager
     def _aside(self, raw: bytes) -> Iterator[Path]:

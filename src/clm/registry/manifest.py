@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from clm.core.errors import ArtifactCorrupt, ArtifactMissing, BadData, DatabaseTooNew, NotFound, StorageFailed
+from clm.core.regular import open_regular, read_regular
 from clm.registry.copy import CopiedTable
 from clm.registry.files import FILE_NAME
 from clm.registry.migrate import KNOWN
@@ -55,7 +56,7 @@ class Manifest(BaseModel):
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a complete backup. Raises NotFound, BadData, DatabaseTooNew, StorageFailed."""
     try:
-        text = (folder / MANIFEST).read_bytes()
+        text = read_regular(folder / MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise NotFound(f"{folder} is no backup: it has no {MANIFEST}") from exc
     except OSError as exc:
@@ -85,7 +86,7 @@ def check(folder: Path, name: str, stored: StoredFile) -> None:
 def describe(file: Path) -> StoredFile:
     """Size and hash of a file. Raises ArtifactMissing, StorageFailed."""
     try:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
             return StoredFile(bytes=opened.tell(), sha256=digest)
     except FileNotFoundError as exc:

@@ -150,7 +150,7 @@ class Upkeep:
         left = [
             artifact
             for artifact in self._artifacts(sa.select(versions).where(versions.c.pruned_at.is_not(None)))
-            if self._files.stamp(str(artifact.file_path)) is not None
+            if self._files.has(str(artifact.file_path))
         ]
         for artifact in left:
             self._files.put_away(artifact)
