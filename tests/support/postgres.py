@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -116,6 +117,20 @@ class Server:
     def stop(self) -> None:
         """At once: every connection breaks."""
         self._run([*self._control, "-m", "immediate", "stop"])
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Inside it says nothing, as behind a network that is dead; its kernel still takes what is sent."""
+        postmaster = psutil.Process(self._postmaster())
+        every = [postmaster, *postmaster.children(recursive=True)]
+        for process in every:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in every:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def remove(self) -> None:
         """For good."""

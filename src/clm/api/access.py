@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
+from concurrent.futures import Future
+from contextlib import suppress
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
@@ -15,7 +19,8 @@ from clm.api.application import application_of
 from clm.api.hosts import address_of, at_home, is_loopback, neighbourhood
 from clm.bootstrap import Application
 from clm.core.access import LOCAL, Caller, KeyRing, Role, stranger
-from clm.core.errors import AccessDenied
+from clm.core.errors import AccessDenied, DatabaseUnavailable
+from clm.core.impatient import apart
 
 #: Where the caller of a request is noted; no header gets there.
 CALLER = "clm.caller"
@@ -23,8 +28,10 @@ CALLER = "clm.caller"
 OUTCOME = "clm.outcome"
 COOKIE = "clm_session"
 LOGIN_ATTEMPTS_PER_MINUTE = 10
-#: For forecasts, a key that was revoked lets in so long after at most.
-_KEYS_KEPT_SECONDS = 1.0
+#: For forecasts a key that was revoked lets in so long after at most; while the database is silent, so long.
+_KEYS_KEPT_SECONDS, _KEYS_REMEMBERED_SECONDS = 1.0, 600.0
+#: Seconds the keys are waited for by who asks for a forecast, where others are remembered.
+_KEYS_AWAITED_SECONDS = 0.1
 
 
 class Doorkeeper:
@@ -35,11 +42,11 @@ class Doorkeeper:
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._ring: KeyRing | None = None
         self._read_at = 0.0
+        self._reading: Future[KeyRing] | None = None
 
     def identify(self, connection: HTTPConnection) -> Caller:
         """Who asks, by header, else by session, else by where they sit. Raises DatabaseUnavailable."""
-        ring = self._ring = self.application.keys.ring()
-        self._read_at = time.monotonic()
+        ring = self._read_ring()
         by_key = self._by_key(connection, ring)
         if by_key is not None:
             return by_key
@@ -55,6 +62,32 @@ class Doorkeeper:
         if self._ring is None or time.monotonic() - self._read_at > _KEYS_KEPT_SECONDS:
             return None
         return self._by_key(connection, self._ring)
+
+    async def identify_soon(self, connection: HTTPConnection) -> Caller:
+        """As `identify`, for who asks for forecasts: who has a key waits for no silent database.
+
+        Raises DatabaseUnavailable.
+        """
+        known = self.identify_at_once(connection)
+        if known is not None:
+            return known
+        if self._ring is not None:
+            if self._reading is None or self._reading.done():
+                self._reading = apart(self._read_ring, "clm-keys")
+            fresh = asyncio.shield(asyncio.wrap_future(self._reading))
+            with suppress(TimeoutError, DatabaseUnavailable):
+                await asyncio.wait_for(fresh, _KEYS_AWAITED_SECONDS)
+            if time.monotonic() - self._read_at < _KEYS_REMEMBERED_SECONDS:
+                known = self._by_key(connection, self._ring)
+        # A key that is not remembered may be a new one.
+        if known is not None and (known.role is not None or self.identify_at_once(connection) is not None):
+            return known
+        return await run_in_threadpool(self.identify, connection)
+
+    def _read_ring(self) -> KeyRing:
+        ring = self._ring = self.application.keys.ring()
+        self._read_at = time.monotonic()
+        return ring
 
     def _by_key(self, connection: HTTPConnection, ring: KeyRing) -> Caller | None:
         """By where they sit, or the key they show; None where only a session can tell."""

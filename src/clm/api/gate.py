@@ -74,8 +74,9 @@ class Gate:
         try:
             connection = HTTPConnection(scope)
             # Who asks for forecasts does so often: a hop to the thread pool costs more than a forecast.
-            known = keeper.identify_at_once(connection) if asking else None
-            caller = await run_in_threadpool(keeper.identify, connection) if known is None else known
+            caller = await (
+                keeper.identify_soon(connection) if asking else run_in_threadpool(keeper.identify, connection)
+            )
             scope[CALLER] = caller
         except ClmError as error:
             return await problem_of(error)(scope, receive, send)

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.types import Scope
@@ -41,6 +42,8 @@ router = APIRouter(prefix="/health", tags=["health"])
 _KEPT, _EXCHANGE_KEPT, _LIMIT = 3.0, 15.0, 3.0
 #: The same of the cluster's, which is a connection of its own.
 _CLUSTER_KEPT = 30.0
+#: Probes that are answered at once.
+_PROBES = 4
 #: Seconds after which a schedule that has not looked at the clock is dead; it looks once a minute at least.
 _SILENT = 180.0
 
@@ -202,8 +205,16 @@ async def live() -> dict[str, str]:
     response_model=schemas.ReadyView,
     responses={503: {"model": schemas.ReadyView, "description": "it cannot; `checks` say why"}},
 )
-def ready(request: Request) -> JSONResponse:
+async def ready(request: Request) -> JSONResponse:
     """The service can do its work: each thing it needs, with a sentence; strangers hear the status alone."""
+    # In threads of its own: those of the routes may all be waiting for what is not well.
+    threads = getattr(request.app.state, "clm_probes", None)
+    if threads is None:
+        threads = request.app.state.clm_probes = CapacityLimiter(_PROBES)
+    return await to_thread.run_sync(_ready, request, limiter=threads)
+
+
+def _ready(request: Request) -> JSONResponse:
     checks = readiness_of(request.scope).look()
     keeper = doorkeeper_of(request.scope)
     try:

@@ -74,7 +74,9 @@ class ExchangeBanned(RateLimited):
 
 
 class DatabaseUnavailable(TransientError):
-    """The database did not answer."""
+    """The database did not answer. silent: it was waited for in vain; else it said why, or was not there."""
+
+    silent = False
 
 
 class ExecutorUnavailable(TransientError):

@@ -63,7 +63,7 @@ def copy_rows(reader: sa.Connection, target_url: str, listen: Listener | None = 
         with opened(target_url) as target:
             ensure_schema(target)
     tables = [_plain(table) for table in METADATA.sorted_tables]
-    with opened(target_url) as target, writing(target) as writer:
+    with opened(target_url) as target, writing(target, long=True) as writer:
         require_head(writer)
         _keep_others_out(writer)
         require_empty(writer)

@@ -28,12 +28,15 @@ class Database:
     """
 
     def __init__(self, url: str, *, patience: float = 0) -> None:
-        self.engine = open_engine(url)
+        self.engine = open_engine(url, limited=True)
         self._patience = patience
         self._ready = False
         self._fence: Fence | None = None
         self._of_thread = threading.local()
         self._closed = False
+        #: What was last heard of a database that says nothing; while it is so one thread at a time asks it.
+        self._silence: str | None = None
+        self._asking = threading.RLock()
         sa.event.listen(self.engine, "checkin", self._hang_up_after_closing)
 
     def open(self) -> sa.Engine:
@@ -71,8 +74,8 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A connection to read from. Raises DatabaseUnavailable, StorageFailed."""
-        self.open()
-        with ExitStack() as stack:
+        with self._listening(), ExitStack() as stack:
+            self.open()
             yield self._entered(stack, reading)
 
     @contextmanager
@@ -81,8 +84,8 @@ class Database:
 
         fenced False: for runs' own rows, which are no work of a run.
         """
-        self.open()
-        with ExitStack() as stack:
+        with self._listening(), ExitStack() as stack:
+            self.open()
             connection = self._entered(stack, writing)
             if fenced and self.fence is not None:
                 _hold(connection, self.fence)
@@ -99,6 +102,32 @@ class Database:
         """Gives the connections back; one that another thread still has, as soon as it is done with it."""
         self._closed = True
         self.engine.dispose()
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Nobody waits for a database that somebody waits for in vain already, but who has the patience.
+
+        Raises DatabaseUnavailable.
+        """
+        known = self._silence
+        if known is None:
+            try:
+                yield
+            except DatabaseUnavailable as error:
+                if error.silent:
+                    self._silence = str(error)
+                raise
+            return
+        if not self._asking.acquire(timeout=max(0.0, self._patience)):
+            raise DatabaseUnavailable(known)
+        try:
+            yield
+            self._silence = None
+        except DatabaseUnavailable as error:
+            self._silence = str(error) if error.silent else None
+            raise
+        finally:
+            self._asking.release()
 
     def _hang_up_after_closing(self, connection: object, record: sa.pool.ConnectionPoolEntry) -> None:
         if self._closed:

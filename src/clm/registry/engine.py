@@ -16,10 +16,12 @@ from sqlalchemy.exc import (
     IntegrityError,
     NoSuchModuleError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from clm.core.errors import BadInput, DatabaseUnavailable, InvalidSetting, StorageFailed
 from clm.core.extras import how_to_install
 from clm.core.text import mask_url
+from clm.registry import patience
 from clm.registry.postgres import misused, open_postgres
 
 _ALLOWED = "sqlite:///path/to/file.db or postgresql+psycopg://user:password@host:5432/database"
@@ -29,13 +31,16 @@ _BUSY_SECONDS = 30
 _HOPELESS = ("full", "disk I/O error", "readonly", "not a database", "malformed", "unable to open")
 
 
-def open_engine(db_url: str) -> sa.Engine:
-    """An engine; nothing is connected yet. Raises InvalidSetting, StorageFailed (folder cannot be made)."""
+def open_engine(db_url: str, *, limited: bool = False) -> sa.Engine:
+    """An engine; nothing is connected yet. limited: for what must not wait long, such as a service.
+
+    Raises InvalidSetting, StorageFailed (folder cannot be made).
+    """
     url = _parsed(db_url)
     if url.get_backend_name() == "sqlite":
         return _open_sqlite(url)
     try:
-        return open_postgres(url)
+        return open_postgres(url, limited=limited)
     except (ModuleNotFoundError, NoSuchModuleError) as exc:
         message = f"db_url: PostgreSQL needs its driver: {how_to_install('postgres')}"
         raise InvalidSetting("db_url", mask_url(db_url), _ALLOWED, message=message) from exc
@@ -84,16 +89,22 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+def writing(engine: sa.Engine, *, long: bool = False) -> Iterator[sa.Connection]:
     """A transaction, committed when left without an error; on SQLite it holds the write lock from its begin.
 
-    Raises DatabaseUnavailable, StorageFailed; IntegrityError is the caller's to explain.
+    long: it may take minutes, as migrations do. Raises DatabaseUnavailable, StorageFailed; IntegrityError is
+    the caller's to explain.
     """
     with (
         translated(engine),
-        engine.connect().execution_options(clm_writing=True) as connection,
+        engine.connect().execution_options(
+            clm_writing=True, clm_patience=patience.LONG if long else patience.CHANGE
+        ) as connection,
         connection.begin(),
     ):
+        if long and engine.dialect.name == "postgresql":
+            for name in patience.LIMITS:
+                connection.exec_driver_sql(f"SET LOCAL {name} = 0")
         yield connection
 
 
@@ -126,13 +137,18 @@ def translated(engine: sa.Engine) -> Iterator[None]:
         cause = first_line(exc) if isinstance(exc, DataError) else str(exc)
         message = f"no database can hold that value: {cause[:200]}"
         raise BadInput("value", cause[:200], "text without zero bytes, and numbers", message=message) from exc
+    except PoolTimeout as exc:
+        busy = "all its connections are in use"
+        raise DatabaseUnavailable(f"the database {_told(engine.url)} did not answer: {busy}") from exc
     except DatabaseError as exc:
         if (misuse := misused(engine.url, exc)) is not None:
             raise misuse from exc
         where, cause = _told(engine.url), first_line(exc)
         if any(word in cause for word in _HOPELESS):
             raise StorageFailed(f"the database {where} cannot be used: {cause}") from exc
-        raise DatabaseUnavailable(f"the database {where} did not answer: {cause}") from exc
+        unavailable = DatabaseUnavailable(f"the database {where} did not answer: {cause}")
+        unavailable.silent = patience.is_silence(exc.orig)
+        raise unavailable from exc
 
 
 def _told(url: sa.URL) -> str:

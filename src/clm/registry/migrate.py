@@ -36,7 +36,7 @@ def downgrade(db_url: str, revision: str) -> str:
     allowed = f"{', '.join((BASE, *KNOWN))}, not newer than the database's own"
     if revision not in (BASE, *KNOWN):
         raise BadInput("revision", revision, allowed)
-    with opened(db_url) as engine, writing(engine) as connection:
+    with opened(db_url) as engine, writing(engine, long=True) as connection:
         alone(connection, _ADVISORY_LOCK)
         found = _known_revision(connection)
         if revision != BASE and (found is None or found < revision):
@@ -63,7 +63,7 @@ def ensure_schema(engine: sa.Engine) -> None:
     with reading(engine) as connection:
         if _known_revision(connection) == HEAD:
             return
-    with writing(engine) as connection:
+    with writing(engine, long=True) as connection:
         alone(connection, _ADVISORY_LOCK)
         # Whoever waited for the lock looks again: another process may have done it meanwhile.
         if _known_revision(connection) != HEAD:

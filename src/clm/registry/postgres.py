@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,9 +16,10 @@ from sqlalchemy.exc import DBAPIError
 
 from clm.core.errors import InvalidSetting
 from clm.core.text import mask_url
+from clm.registry import patience
 
 #: Seconds a connection is waited for, where the address does not say.
-_CONNECT_SECONDS = 10
+_CONNECT_SECONDS = 5
 #: Options of the driver, not of the server: transactions and rows are ours to arrange.
 _OURS = ("autocommit", "row_factory", "cursor_factory", "context")
 _PREPARE = "prepare_threshold"
@@ -30,16 +32,26 @@ _SENSELESS = re.compile(r"invalid (\S+ value|integer value|port number|connectio
 _OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
 
 
-def open_postgres(url: sa.URL) -> sa.Engine:
-    """An engine; nothing is connected yet. Raises InvalidSetting, ModuleNotFoundError."""
+def open_postgres(url: sa.URL, *, limited: bool = False) -> sa.Engine:
+    """An engine; nothing is connected yet. limited: as a service needs it; else as what takes long does.
+
+    Raises InvalidSetting, ModuleNotFoundError.
+    """
     given = {name: value for name, value in url.query.items() if name not in ("host", "port")}
     arguments = _typed(url, given)
     asked = _session_options(url, arguments.get("options"))
+    if limited:
+        missing = {name: value for name, value in patience.LIMITS.items() if name not in asked}
+        asked |= missing
+        told = (arguments.get("options"), *(f"-c {name}={value}" for name, value in missing.items()))
+        arguments["options"] = " ".join(filter(None, told))
     engine = sa.create_engine(
         url.set(drivername="postgresql+psycopg").difference_update_query(list(given)),
         # A run waits for others' locks and looks again: that needs each statement to see what is committed.
         pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=arguments,
+        pool_timeout=patience.POOL,
     )  # fmt: skip
+    patience.limit(engine, patience.QUESTION if limited else patience.LONG)
     if asked:
         _keep(engine, asked)
     return engine
@@ -136,21 +148,22 @@ def _keep(engine: sa.Engine, asked: dict[str, str]) -> None:
         # A pooler told to ignore them (ignore_startup_parameters) says nothing.
         nonlocal per_transaction
         if not per_transaction:
-            query = (
-                "SELECT current_setting(%s, true) = %s OR EXISTS "
-                "(SELECT FROM pg_settings WHERE name = lower(%s) AND source = 'client')"
+            one = (
+                "(current_setting(%s, true) = %s OR EXISTS "
+                "(SELECT FROM pg_settings WHERE name = lower(%s) AND source = 'client'))"
             )
+            given = [(name, value, name) for name, value in asked.items()]
+            query = f"SELECT {' AND '.join([one] * len(given))}"
             with connection.cursor() as cursor:
-                for name, value in asked.items():
-                    if not cursor.execute(query, (name, value, name)).fetchone()[0]:
-                        per_transaction = True
+                if not cursor.execute(query, tuple(chain.from_iterable(given))).fetchone()[0]:
+                    per_transaction = True
             connection.rollback()
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         if per_transaction:
-            for name, value in asked.items():
-                connection.exec_driver_sql("SELECT set_config(%s, %s, true)", (name, value))
+            every = ", ".join(["set_config(%s, %s, true)"] * len(asked))
+            connection.exec_driver_sql(f"SELECT {every}", tuple(chain.from_iterable(asked.items())))
 
 
 def _refused(url: sa.URL, why: str) -> InvalidSetting:
