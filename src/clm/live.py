@@ -19,6 +19,7 @@ from clm.core.watchlist import common_step
 from clm.jobs.guard import WorkerGuard, owner
 from clm.jobs.supervisor import STALE_AFTER_SECONDS, interrupt_orphan
 from clm.logs import logger
+from clm.registry.engine import require_file
 from clm.settings import Settings
 from clm.shadow.live import LiveShadow, Tick
 from clm.telemetry import set_up_logging
@@ -44,6 +45,7 @@ def main() -> int:
         asked.set()
 
     threading.Thread(target=listen, daemon=True).start()
+    require_file(settings.db_url)
     with Application(settings) as application:
         shadow = application.live_shadow()
         settled = True

@@ -22,6 +22,7 @@ from clm.fanout import perform
 from clm.jobs.attempt import attempt
 from clm.jobs.guard import LOST, Limits, owner
 from clm.rebuild import remake
+from clm.registry.engine import require_file
 from clm.settings import Settings
 from clm.telemetry import set_up_logging
 
@@ -34,6 +35,7 @@ def main() -> int:
     settings = Settings(**order["settings"])
     give_way(settings.worker_niceness)
     set_up_logging(**settings.logging(), beside_bars=True)
+    require_file(settings.db_url)
     with Application(settings) as application:
         return work(application, order["run_id"])
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -18,7 +21,10 @@ from clm.core.runs import Run, RunRequest, RunState
 from clm.exchange.server import ExchangeServer
 from clm.jobs.guard import owner
 from clm.jobs.supervisor import RunSupervisor
+from clm.registry.database import Database
+from clm.registry.runs import SQLRunStore
 from clm.settings import Settings
+from tests.support.databases import database_of
 from tests.support.exchange import let_go, put_off
 from tests.support.quick import REAL
 from tests.support.service import running_service, wait_for_end
@@ -162,6 +168,50 @@ def test_a_run_whose_workers_die_before_they_begin_is_given_up_too(service: Serv
     assert [i["reason"] for i in ended.interruptions] == [
         "the worker was killed by SIGKILL before it could report"
     ] * 3
+
+
+_FROZEN = """
+import json, os, signal, sys
+import sqlalchemy as sa
+from clm.jobs.guard import owner
+from clm.registry.database import Database
+from clm.registry.runs import SQLRunStore
+order = json.load(sys.stdin)
+database = Database(order["settings"]["db_url"])
+SQLRunStore(database).start(order["run_id"], owner())
+with database.writing(fenced=False) as connection:
+    half = sa.text("UPDATE clm_runs SET error = 'half' WHERE run_id = :run")
+    connection.execute(half, {"run": order["run_id"]})
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.mark.rehearse
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_worker_that_froze_in_the_middle_of_a_change_is_ended_and_its_run_taken_from_it(
+    kind: str, tmp_path: Path
+) -> None:
+    with database_of(kind, tmp_path) as url, closing(Database(url)) as database:
+        runs = SQLRunStore(database)
+        frozen = (REAL, "-c", _FROZEN)
+        settings = json.dumps({"db_url": url})
+        supervisor = RunSupervisor(runs, settings, frozen, stale_after_seconds=1)
+        run = supervisor.submit(RunRequest())
+        child = psutil.Process(supervisor._children[run.run_id].pid)
+        eventually(lambda: child.status() == psutil.STATUS_STOPPED, "a frozen worker")
+
+        def over() -> bool:
+            supervisor.tidy()
+            return runs.get(run.run_id).state.over
+
+        began = time.monotonic()
+        eventually(over, "its end", pause=0.2)
+
+        assert runs.get(run.run_id).state is RunState.INTERRUPTED
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+        # It is not waited for until a lock's own time is up.
+        assert time.monotonic() - began < 25
+        supervisor.close()
 
 
 def test_a_worker_of_this_machine_that_is_gone_is_noticed_at_the_next_look(service: Service) -> None:

@@ -237,6 +237,10 @@ class RunStore(Protocol):
         """The latest slot any run was made for; None before the first."""
         ...
 
+    def silent(self, older_than_seconds: float, kind: RunKind | None = None) -> list[str]:
+        """Ids of runs not over that gave no sign of life for so long; changes nothing."""
+        ...
+
     def interrupt_stale(self, older_than_seconds: float, kind: RunKind | None = None) -> list[Run]:
         """Mark as INTERRUPTED every run not over whose last sign of life (or creation) is older."""
         ...

@@ -65,10 +65,12 @@ class RunSupervisor:
         return run
 
     def tidy(self) -> None:
-        """Marks runs whose worker fell silent as interrupted."""
+        """Ends workers of this process that fell silent, and marks the runs of all such as interrupted."""
+        # First: one that is frozen in the middle of a change keeps everybody from writing until it ends.
+        for run_id in self._store.silent(self._stale_after):
+            self._kill(run_id)
         for run in self._store.interrupt_stale(self._stale_after):
             log.warning("run_interrupted", run_id=run.run_id, reason="its worker fell silent")
-            self._kill(run.run_id)
         for kind in RunKind:
             interrupt_orphan(self._store, kind)
 

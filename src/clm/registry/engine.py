@@ -62,6 +62,13 @@ def file_of(db_url: str) -> Path | None:
     return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
 
+def require_file(db_url: str) -> None:
+    """For a process that is begun beside others: raises StorageFailed rather than begin a SQLite database."""
+    file = file_of(db_url)
+    if file is not None and not file.exists():
+        raise StorageFailed(f"the database {file.absolute()} is gone: nothing is begun in its place")
+
+
 def sqlite_url(file: Path) -> str:
     """The URL of a database in `file`."""
     return sa.URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
@@ -181,6 +188,12 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
     except (OSError, ValueError) as exc:
         raise StorageFailed(f"the database's folder {str(folder)!r} cannot be made: {exc}") from exc
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    file = _SameFile(Path(url.database).absolute())
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(dialect: sa.Dialect, record: object, arguments: Any, named: dict[str, Any]) -> None:
+        # Where it is gone, connecting would begin another one.
+        file.require()
 
     # The driver's own transaction handling begins late and only for some statements; ours begins when told.
     @sa.event.listens_for(engine, "connect")
@@ -190,13 +203,45 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+        file.know()
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
+        file.require()
         writes = connection.get_execution_options().get("clm_writing", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+class _SameFile:
+    """A database's file: the one that was opened first. What is written to one that is gone is lost."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: tuple[int, int] | None = None
+
+    def know(self) -> None:
+        """It has just been opened."""
+        if self._known is None:
+            self._known = self._found()
+
+    def require(self) -> None:
+        """Raises StorageFailed where another one, or none, is in its place."""
+        if self._known is None or (found := self._found()) == self._known:
+            return
+        what = "deleted" if found is None else "replaced by another file"
+        raise StorageFailed(
+            f"the database {self._path} was {what} while it was in use: nothing is read or written any more; "
+            "put it back, or stop everything that uses it and begin again"
+        )
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 def first_line(error: DBAPIError) -> str:

@@ -185,7 +185,10 @@ class SQLRunStore:
         with self._database.reading() as connection:
             return [_run(row) for row in connection.execute(query)]
 
-    def interrupt_stale(self, older_than_seconds: float, kind: RunKind | None = None) -> list[Run]:
+    def silent(self, older_than_seconds: float, kind: RunKind | None = None) -> list[str]:
+        return self._silent(older_than_seconds, kind)[0]
+
+    def _silent(self, older_than_seconds: float, kind: RunKind | None) -> tuple[list[str], datetime]:
         with self._database.reading() as connection:
             limit = self._now(connection) - timedelta(seconds=older_than_seconds)
             query = sa.select(runs.c.run_id).where(
@@ -193,7 +196,10 @@ class SQLRunStore:
             )
             if kind is not None:
                 query = query.where(runs.c.kind == str(kind))
-            silent = list(connection.execute(query).scalars())
+            return list(connection.execute(query).scalars()), limit
+
+    def interrupt_stale(self, older_than_seconds: float, kind: RunKind | None = None) -> list[Run]:
+        silent, limit = self._silent(older_than_seconds, kind)
         ended = []
         for run_id in silent:
             try:
