@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-#: Seconds without a word: is it there; a question; a change, which may wait for another's lock; what takes long.
+#: Seconds without a word: is it there; a question; a change, which may wait for a lock; what takes long.
 PING, QUESTION, CHANGE, LONG = 3.0, 10.0, 40.0, 900.0
 #: The server's own limits, for the sessions of a service: whoever is frozen inside a transaction lets go.
 LIMITS = {"lock_timeout": "30s", "statement_timeout": "60s", "idle_in_transaction_session_timeout": "60s"}
