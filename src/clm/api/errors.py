@@ -20,6 +20,8 @@ MEDIA_TYPE = "application/problem+json"
 _MOST_SHOWN = 20
 
 #: First match wins; the order goes from the special to the general.
+#: Letters of what was given that a refusal repeats.
+_LONGEST_VALUE = 2000
 STATUS: tuple[tuple[type[errors.ClmError], HTTPStatus], ...] = (
     (errors.BadInput, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.InsufficientData, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -102,8 +104,13 @@ def problem_of_request(error: RequestValidationError) -> JSONResponse:
 
 
 def _plain(value: object) -> Any:
+    """As JSON; what is long is cut: an answer is not to be many times as long as what was asked."""
+    if isinstance(value, bytes):
+        value = value[: _LONGEST_VALUE + 1].decode(errors="replace")
     try:
-        return jsonable(value)
-    except (TypeError, ValueError):
+        plain = jsonable(value)
+        said = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
         # Of a kind, or so far off, that JSON has no form for it.
-        return repr(value)
+        plain = said = repr(value)
+    return plain if len(said) <= _LONGEST_VALUE else f"{said[:_LONGEST_VALUE]}…"

@@ -41,6 +41,7 @@ _OPEN = frozenset({"/health/live", "/health/ready", LOGIN})
 _ASKING = "/predict"
 #: Below here every route asks for its own role.
 _OURS = "/api/clm/"
+_LOGIN_KB = 8
 #: Of an answer, looked through for what came of it; of a body that is too long, read and thrown away, so that
 #: its sender hears the answer.
 _LOOKED_THROUGH, _DRAINED = 65_536, 16_777_216
@@ -120,13 +121,17 @@ class Gate:
     ) -> None:
         """The deed: its row first, then the deed or its refusal, then the result, then the answer."""
         again, body = receive, b""
+        longest = keeper.application.settings.max_body_kb
+        if path_of(scope) == LOGIN:
+            # From anybody: a name, a key and where to go next.
+            longest = min(longest, _LOGIN_KB)
         if refusal is None and (caller.role is not None or path_of(scope) == LOGIN):
             try:
-                body = await _read(scope, receive, keeper.application.settings.max_body_kb * 1024)
+                body = await _read(scope, receive, longest * 1024)
             except _Gone:
                 return None
             except _TooLong:
-                refusal = _too_long(keeper.application.settings.max_body_kb)
+                refusal = _too_long(longest)
             again = _replay(body, receive)
         if refusal is not None and refusal.status_code == 429 and not _worth_a_row(keeper, scope, caller):
             return await refusal(scope, receive, send)

@@ -35,6 +35,7 @@ def serve(
 
     from clm.api.app import create_app
     from clm.bootstrap import Application
+    from clm.cli.conversation import Bounded
     from clm.core.runs import RunRequest
     from clm.settings import Settings
     from clm.telemetry import set_up_logging
@@ -56,7 +57,7 @@ def serve(
         create_app(application, dashboard()), host=settings.host, port=at, log_level="warning",
         access_log=False, server_header=False, timeout_graceful_shutdown=_LAST_ANSWERS,
         # The app hears its proxies itself (`clm.api.proxies`).
-        proxy_headers=False,
+        proxy_headers=False, http=Bounded,
     )  # fmt: skip
     server = uvicorn.Server(config)
     # Ctrl-C has ended it in order before it comes here.
