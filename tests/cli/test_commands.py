@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -408,3 +409,20 @@ def _until_over(base: str) -> dict[str, Any]:
         return status if status["status"] not in ("queued", "running") else None
 
     return eventually(over, "the end of the run", pause=0.1)
+
+
+def test_nothing_that_is_written_is_for_others(shell: Shell) -> None:
+    """Whatever the system says of others; what it says of the group holds."""
+    assert shell("retrain").returncode == 0
+    assert shell("backup", "backup").returncode == 0
+
+    written = list(shell.folder.rglob("*"))
+    assert {file.name for file in written} >= {"clm.db", "models", "manifest.json"}
+    assert [str(file) for file in written if file.stat().st_mode & 0o007] == []
+    assert any(file.stat().st_mode & 0o040 for file in written) == (not _umask() & 0o040)
+
+
+def _umask() -> int:
+    found = os.umask(0)
+    os.umask(found)
+    return found

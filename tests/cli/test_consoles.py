@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,7 @@ def test_a_retraining_that_is_done_says_so(trained: Shell, encoding: str) -> Non
     assert json.loads(_on(trained, encoding, "status --json", REAL)[1]) == trained.json("status")
 
 
+@cache
 def _words() -> set[str]:
     """Letters beyond ASCII of every text in the sources that is no docstring."""
     found: set[str] = set()

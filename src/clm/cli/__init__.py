@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -17,9 +19,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from clm.core.errors import BadInput, ClmError
 
     write_otherwise()
+    with _nothing_for_others():
+        try:
+            app(args=arguments, prog_name="clm")
+        except BadInput as error:
+            sys.exit(fail(error, 2))
+        except ClmError as error:
+            sys.exit(fail(error, 1))
+
+
+@contextmanager
+def _nothing_for_others() -> Iterator[None]:
+    """Database, models, candles, backups and logs are for their owner, and the group if the system says so.
+
+    Here and in all processes begun from here.
+    """
+    before = os.umask(0)
+    os.umask(before | 0o007)
     try:
-        app(args=arguments, prog_name="clm")
-    except BadInput as error:
-        sys.exit(fail(error, 2))
-    except ClmError as error:
-        sys.exit(fail(error, 1))
+        yield
+    finally:
+        os.umask(before)
