@@ -53,6 +53,7 @@ class Order:
     arguments: list[str]
     folder: str
     ignored: list[int]
+    umask: int
     environment: dict[str, str]
     #: Standard input, output and error.
     fds: list[int]
@@ -236,9 +237,9 @@ def _order_of(connection: socket.socket) -> Order | None:
             os.close(fd)
         return None
     count, *parts = (os.fsdecode(part) for part in said.split(b"\0"))
-    arguments, (folder, ignored, *environment) = parts[: int(count)], parts[int(count) :]
+    arguments, (folder, ignored, umask, *environment) = parts[: int(count)], parts[int(count) :]
     return Order(
-        arguments, folder, [int(s) for s in ignored.split(",") if s],
+        arguments, folder, [int(s) for s in ignored.split(",") if s], int(umask),
         dict(entry.split("=", 1) for entry in environment), list(fds),
     )  # fmt: skip
 
@@ -264,6 +265,7 @@ def become(order: Order) -> None:
     for number in order.ignored:
         signal.signal(number, signal.SIG_IGN)
     os.setsid()
+    os.umask(order.umask)
     os.chdir(order.folder)
     os.environ.clear()
     os.environ.update(order.environment)

@@ -35,7 +35,8 @@ def start(real: str, nursery: str, folder: str, pins: dict[str, str]) -> None:
         if str(number) not in ignored:
             signal.signal(number, lambda got, frame: connection.send(bytes([got])))
     environment = [f"{name}={value}" for name, value in os.environ.items()]
-    parts = [str(len(arguments)), *arguments, os.getcwd(), ",".join(ignored), *environment]
+    umask = os.umask(0)
+    parts = [str(len(arguments)), *arguments, os.getcwd(), ",".join(ignored), str(umask), *environment]
     order = b"\0".join(os.fsencode(part) for part in parts)
     fds = array("i", [0, 1, 2])
     head = len(order).to_bytes(8, "big")
