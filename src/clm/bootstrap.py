@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from clm.core import plugins
 from clm.core.domain import Decision, ModelArtifact, Progress, Series
@@ -20,6 +20,7 @@ from clm.core.errors import (
 )
 from clm.core.journal import RunJournal
 from clm.core.recompute import Recomputed, recompute
+from clm.core.reign import load_fit
 from clm.core.runs import Run, RunKind, RunRequest
 from clm.core.sight import Sight
 from clm.core.space import SearchableFamily, space_of
@@ -34,6 +35,7 @@ from clm.market.ping import ping
 from clm.market.stores import candle_store
 from clm.parts import check_training, policy_of
 from clm.registry.mend import mend
+from clm.registry.verify import Finding
 from clm.settings import scheduler_of
 
 #: Revised candles that are listed at once.
@@ -256,6 +258,22 @@ class Application(Cycles):
     def mend(self) -> list[str]:
         """What `clm verify --fix` does; a sentence for each thing done."""
         return mend(self.registry, Sight.of(self.feature_engineer), self.now(), self.alarm)
+
+    def verify(self) -> list[Finding]:
+        """What is wrong with any version, by `registry.verify`, and champions this process cannot serve."""
+        findings, sight = self.registry.verify(), Sight.of(self.feature_engineer)
+        known = {(finding.series, finding.version) for finding in findings}
+        for series, model_type in self.registry.kept():
+            registry = self.registry.for_series(series)
+            champion = registry.get_active(model_type)
+            if champion is None or (str(series), champion.version) in known:
+                continue
+            _, unfit = load_fit(registry, champion, sight)
+            if unfit is not None:
+                said = f"unreadable_here: {unfit.reason}" if unfit.here else unfit.reason
+                severity: Literal["error", "note"] = "note" if unfit.here else "error"
+                findings.append(Finding(severity, str(series), model_type, champion.version, said))
+        return findings
 
     def clear_cache(self) -> None:
         """Drops cached candles, and models and all that is held in memory, here and in the watch's process.

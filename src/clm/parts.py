@@ -26,6 +26,7 @@ from clm.core.policy import NewestPolicy, PromotionPolicy, ThresholdPolicy
 from clm.core.pooling import PooledCycle
 from clm.core.protocols import CheckingFamily, DataClient
 from clm.core.sight import Sight
+from clm.core.text import mask_url
 from clm.core.watchlist import Watched, Watchlist
 from clm.evaluation.evaluator import QuantumModelEvaluator
 from clm.features.engineer import QuantumFeatureEngineer
@@ -220,7 +221,7 @@ class Parts:
         """The exchange's time; for whoever waits in front of a screen it, or an error, comes soon."""
         ask = self.data_client(self.series[0]).server_time
         patience = PATIENCE_SECONDS if self._interactive else _PATIENCE_OF_WORKERS
-        return Impatient(ask, patience, self.settings.binance_url)
+        return Impatient(ask, patience, mask_url(self.settings.binance_url))
 
     @cached_property
     def feature_engineer(self) -> QuantumFeatureEngineer:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from clm.api.app import create_app
@@ -22,6 +23,7 @@ from clm.core.runs import RunRequest
 from clm.exchange.clock import ExchangeClock
 from clm.exchange.market import Tape
 from clm.exchange.server import ExchangeServer
+from clm.registry.tables import versions
 from tests.support.exchange import trading
 from tests.support.service import running_service, settings_for
 from tests.support.waiting import eventually
@@ -278,6 +280,24 @@ def _candles(application: Application, count: int) -> list[dict[str, Any]]:
     frame["open_time"] = frame["open_time"].map(lambda t: t.isoformat())
     rows: list[dict[str, Any]] = frame.to_dict("records")
     return rows
+
+
+class TestHealth:
+    def test_where_every_member_loses_to_zero_the_answer_by_default_says_so_too(
+        self, service: Service
+    ) -> None:
+        _, application, _ = service
+        with application.registry.database.writing() as connection:
+            for row in connection.execute(sa.select(versions.c.id, versions.c.metrics_json)).all():
+                lost = {**row.metrics_json, "r2": -0.35}
+                connection.execute(versions.update().where(versions.c.id == row.id).values(metrics_json=lost))
+        # Another process, as after a restart: what it knows of them it reads.
+        with Application(application.settings) as anew, TestClient(create_app(anew)) as other:
+            answers = [_ask(other, model=model) for model in ("xgboost", "lightgbm", "ensemble")]
+            by_default = _ask(other)
+
+        assert by_default["model"] == "ensemble"
+        assert {answer["champion_state"] for answer in (*answers, by_default)} == {"unproven"}
 
 
 class TestHotSwap:

@@ -23,7 +23,8 @@ def import_dumps(
     as_json: Json = False,
 ) -> None:
     """Read Binance's public dump files into the candle store, series side by side."""
-    from clm.market.dumps import import_candles, skipped
+    from clm.core.errors import ClmError
+    from clm.market.dumps import Imported, import_each, skipped
     from clm.market.stores import candle_store
     from clm.settings import Settings
 
@@ -32,9 +33,11 @@ def import_dumps(
     for file, why in skipped(path):
         typer.echo(f"skipped {file}: {why}", err=True)
     with _processes(path, settings.processes) as executor:
-        imported = import_candles(path, store, mend=repair, executor=executor)
+        done = import_each(path, store, mend=repair, executor=executor)
+    imported = [part for part in done.values() if isinstance(part, Imported)]
+    errors = {series: error for series, error in done.items() if isinstance(error, ClmError)}
     if as_json:
-        return print_json(
+        print_json(
             [
                 {
                     "series": part.series, "files": part.files, "first": part.first, "last": part.last,
@@ -44,7 +47,7 @@ def import_dumps(
                 for part in imported
             ]
         )  # fmt: skip
-    for part in imported:
+    for part in () if as_json else imported:
         report = part.report
         typer.echo(
             f"{part.series}: {report.rows:,} candles from {part.files} files, {part.first:%Y-%m-%d %H:%M} to "
@@ -55,7 +58,15 @@ def import_dumps(
             typer.echo(f"  gap       {gap}")
         for line in report.dropped:
             typer.echo(f"  left out  {line}")
-    return typer.echo(f"stored in {store}")
+    if imported and not as_json:
+        typer.echo(f"stored in {store}")
+    for series in errors:
+        typer.echo(f"nothing of {series} was imported", err=True)
+    if errors:
+        first, *others = errors.values()
+        for error in others:
+            typer.echo(f"error: {error}", err=True)
+        raise first
 
 
 #: Processes take a second or two to begin: so many bytes of files are read here meanwhile.

@@ -122,15 +122,19 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every registered version: file present, intact, loadable; every row consistent."""
+    from clm.registry.mend import UNCHANGED
+
     with open_application() as application:
         mended = _mend(application) if fix else []
-        findings = application.registry.verify()
+        findings = application.verify()
     problems = [finding for finding in findings if finding.severity == "error"]
     if as_json:
         print_json({"ok": not problems, "mended": mended, "findings": findings})
     else:
         for sentence in mended:
-            typer.echo(f"mended: {sentence}")
+            # What only this process cannot read stays as it is, and is told below.
+            if not sentence.endswith(UNCHANGED):
+                typer.echo(f"mended: {sentence}")
         rows = [(f.severity, f.series, f.model_type, f.version, f.problem) for f in findings]
         columns = ("", "series", "model", "version", "finding")
         print_table("Registry", columns, rows, "Every version is present, intact and loadable.")

@@ -26,7 +26,8 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "promoted": Kind(
         "A model was promoted",
-        "Nothing: the guard watches it. `clm decisions` shows why, `clm rollback MODEL` takes it back.",
+        "Nothing: where it replaced another, the guard watches it and `clm rollback MODEL` takes it back. "
+        "`clm decisions` shows why.",
         passing=True,
         severity="info",
     ),

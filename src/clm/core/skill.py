@@ -14,7 +14,7 @@ from clm.core.scoring import directional_accuracy, long_run_variance
 #: One-sided z at which a model is called worse than forecasting zero: 95 %.
 _WORSE_Z = -1.645
 #: Fewer candles than this tell nothing.
-_LEAST = 100
+LEAST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Skill:
     @property
     def worse_than_zero(self) -> bool:
         """Whether it loses to forecasting zero, beyond what luck explains in one of twenty cases."""
-        return self.z is not None and self.candles >= _LEAST and self.z < _WORSE_Z
+        return self.z is not None and self.candles >= LEAST and self.z < _WORSE_Z
 
     @classmethod
     def of(cls, forecasts: Iterable[Forecast]) -> Skill:

@@ -23,6 +23,7 @@ from clm.core.errors import (
 )
 from clm.core.impatient import patience
 from clm.core.jumps import MAX_JUMP
+from clm.core.text import mask_url
 from clm.logs import logger
 from clm.market.candles import CandleReport, empty_candles, find_gaps, validate
 from clm.market.connections import Connections
@@ -82,6 +83,8 @@ class BinanceDataClient:
             raise InvalidSetting("cache_ttl", cache_ttl, "0 or more seconds")
         settings = Settings.load() if base_url is None or data_dir is None else None
         self.base_url = (base_url or (settings.binance_url if settings else "")).rstrip("/")
+        #: The same, as it may be told.
+        self.shown = mask_url(self.base_url)
         self.cache_ttl = cache_ttl
         where = data_dir if data_dir is not None else (settings.data_dir if settings else Path())
         self._store = candle_store(where) if cache_enabled else None
@@ -95,7 +98,7 @@ class BinanceDataClient:
         answer = self._ask("get_server_time")
         told = answer.get("serverTime") if isinstance(answer, dict) else None
         if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told < _LATEST_MS:
-            raise ExchangeUnavailable(f"{self.base_url} does not tell its time")
+            raise ExchangeUnavailable(f"{self.shown} does not tell its time")
         return datetime.fromtimestamp(told / 1000, UTC)
 
     def begins(self) -> datetime:
@@ -107,11 +110,11 @@ class BinanceDataClient:
             "_get", _status, path="exchangeInfo", version="v3", data={"symbol": self.series.symbol}
         )
         if listed != _TRADED:
-            allowed = f"a market that {self.base_url} trades; this one's status is {listed}"
+            allowed = f"a market that {self.shown} trades; this one's status is {listed}"
             raise BadInput("symbol", self.series.symbol, allowed)
         first = self._klines(0, _ms(self.server_time()), 1)
         if first.empty:
-            raise InsufficientData(f"{self.series}: {self.base_url} has no candle of it yet")
+            raise InsufficientData(f"{self.series}: {self.shown} has no candle of it yet")
         return utc(pd.DatetimeIndex(first.index)[0])
 
     def load_training_data(self, start: datetime, end: datetime) -> pd.DataFrame:
@@ -306,11 +309,11 @@ class BinanceDataClient:
         from clm.market.vendor import candles_of
 
         def checked(answer: Any) -> pd.DataFrame:
-            frame = candles_of(answer, self.series, self.base_url)
+            frame = candles_of(answer, self.series, self.shown)
             validate(frame, self.series)
             if len(frame) and frame.index[0] < pd.Timestamp(low, unit="ms", tz="UTC"):
                 # Believed, they would be asked for without end.
-                raise ExchangeUnavailable(f"{self.base_url} answers with candles nobody asked for")
+                raise ExchangeUnavailable(f"{self.shown} answers with candles nobody asked for")
             return frame
 
         frame: pd.DataFrame = self._ask(
@@ -343,7 +346,7 @@ class BinanceDataClient:
                 except ClmError as exc:
                     count_failure(method, exc)
                     raise
-        raise ExchangeUnavailable(f"{self.base_url} was not asked at all: no attempts are allowed")
+        raise ExchangeUnavailable(f"{self.shown} was not asked at all: no attempts are allowed")
 
     def _tell(self, report: CandleReport) -> None:
         if report.gaps:

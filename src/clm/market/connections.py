@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from clm.core.text import mask_url
+
 if TYPE_CHECKING:
     from binance.client import Client
 
@@ -46,7 +48,7 @@ class Connections:
             oldest = min(self._asked.values(), default=None)
         if oldest is None or time.monotonic() - max(oldest, self._heard) < _SILENT:
             return None
-        return f"{self.base_url} did not answer within {_SILENT:g} second"
+        return f"{mask_url(self.base_url)} did not answer within {_SILENT:g} second"
 
     def mine(self, *, apart: bool = False) -> Client:
         """This thread's client, opened when first asked for. apart: closed by who asks."""

@@ -31,27 +31,36 @@ def import_candles(
 ) -> list[Imported]:
     """Reads a file, or every candle file below a folder, and merges it into the store.
 
-    mend: leave out rows that break the rules and name them in the report; otherwise such a row refuses the
-    whole series and nothing of it is stored. The span of each file counts as known, gaps included. executor:
-    where series are taken in, each apart from the others; None: here, one after the other. Whatever is wrong
-    with one of them, the others are taken in; then the first error is raised, those of others as its
-    notes: BadInput, InvalidCandles, StorageFailed.
+    As `import_each`; raises the first error, those of others as its notes: BadInput, InvalidCandles,
+    StorageFailed.
+    """
+    done = import_each(path, store, mend=mend, executor=executor)
+    errors = [error for error in done.values() if isinstance(error, ClmError)]
+    if errors:
+        for other in errors[1:]:
+            errors[0].add_note(str(other))
+        raise errors[0]
+    return [imported for imported in done.values() if isinstance(imported, Imported)]
+
+
+def import_each(
+    path: Path, store: Candles, *, mend: bool = False, executor: Executor | None = None
+) -> dict[Series, Imported | ClmError]:
+    """What each series of a file or folder came to. Raises BadInput where there is no candle file.
+
+    mend: leave out rows that break the rules and name them in the report; otherwise such a row, and a file
+    that cannot be read in any case, refuses the whole series: nothing of it is stored. The others are taken
+    in. The span of each file counts as known, gaps included. executor: where series are taken in, each apart
+    from the others; None: here, one after the other.
     """
     files: dict[Series, list[Path]] = {}
     for file, series in _named(path):
         files.setdefault(series, []).append(file)
     each = [(series, named, store, mend) for series, named in files.items()]
     if executor is None or len(each) == 1:
-        done = [_tried(*given) for given in each]
-    else:
-        begun = [executor.submit(_tried, *given) for given in each]
-        done = [future.result() for future in begun]
-    errors = [error for error in done if isinstance(error, ClmError)]
-    if errors:
-        for other in errors[1:]:
-            errors[0].add_note(str(other))
-        raise errors[0]
-    return [imported for imported in done if isinstance(imported, Imported)]
+        return {given[0]: _tried(*given) for given in each}
+    begun = {given[0]: executor.submit(_tried, *given) for given in each}
+    return {series: future.result() for series, future in begun.items()}
 
 
 def skipped(path: Path) -> list[tuple[Path, str]]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from math import isfinite
 from urllib.parse import urlsplit
 
@@ -52,7 +53,7 @@ class Pace:
 
     def before(self, url: str, weight: int) -> None:
         """Books a request's weight, once it is free. Raises RateLimited where that would take too long."""
-        host = urlsplit(url).netloc
+        host = host_of(url)
         while (wait := self.account.book(host, weight, self.weight_budget, self.wall())) > 0:
             if wait > self.longest_wait:
                 self.require_open(url)
@@ -68,19 +69,20 @@ class Pace:
         used = headers.get(_HEADER, "")
         if used.isdecimal() and len(used) < 10 and int(used) >= self.weight_budget:
             now = self.wall()
-            self.account.close(urlsplit(url).netloc, now + 60 - now % 60, self.weight_budget)
+            self.account.close(host_of(url), now + 60 - now % 60, self.weight_budget)
 
     def refused(self, url: str, error: Exception) -> None:
         """What the exchange asked of this address holds for everybody here: nobody asks before."""
         seconds = error.retry_after if isinstance(error, RateLimited) else None
-        if seconds is None and isinstance(error, ExchangeBanned):
-            seconds = _SHORTEST_BAN
+        if seconds is None and isinstance(error, RateLimited):
+            # Weight is counted by the minute.
+            seconds = _SHORTEST_BAN if isinstance(error, ExchangeBanned) else 60 - self.wall() % 60
         if seconds:
-            self.account.shut(urlsplit(url).netloc, seconds, str(error), self.wall())
+            self.account.shut(host_of(url), seconds, str(error), self.wall())
 
     def require_open(self, url: str) -> None:
         """Raises RateLimited, or ExchangeBanned, where the exchange has asked not to be asked."""
-        seconds, why = self.account.closure(urlsplit(url).netloc, self.wall())
+        seconds, why = self.account.closure(host_of(url), self.wall())
         if seconds > 0:
             until = datetime.fromtimestamp(self.wall() + seconds, UTC)
             raise (ExchangeBanned if "banned" in why else RateLimited)(
@@ -91,7 +93,7 @@ class Pace:
         """used: weight all that share the account booked in a minute; waits: seconds to hold still, and why,
         where the exchange asked for it.
         """
-        host = urlsplit(url).netloc
+        host = host_of(url)
         used, waits = self.account.standing(host, self.wall())
         why = self.account.closure(host, self.wall())[1] or None
         return {
@@ -121,10 +123,35 @@ class Pace:
                 return False
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds; None for what is no time to wait, such as a date or `nan`, or none at all."""
+def host_of(url: str) -> str:
+    """What weight and closures of an exchange are booked under: its host and port, and no password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds, of a number or an HTTP date (RFC 9110); None for what is no time to wait, or none at all.
+
+    now: seconds since 1970 by this machine, which a date is counted from; default: its clock.
+    """
+    said = headers.get("Retry-After", "").strip()
     try:
-        seconds = float(headers.get("Retry-After", "-1"))
+        seconds = float(said)
     except ValueError:
-        return None
+        try:
+            moment = parsedate_to_datetime(said)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        # By the exchange's own clock where it tells: the two may differ.
+        base = _date(headers.get("Date", "")) or (time.time() if now is None else now)
+        return max(0.0, moment.timestamp() - base)
     return seconds if isfinite(seconds) and seconds >= 0 else None
+
+
+def _date(said: str) -> float | None:
+    """Seconds since 1970 of an HTTP date; None where it is none."""
+    try:
+        return parsedate_to_datetime(said).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -110,7 +112,8 @@ def _read_within_bounds(response: requests.Response, *_: object, **__: object) -
 
 
 def translate(error: Exception, series: Series, url: str) -> ClmError:
-    """Our error for the vendor's."""
+    """Our error for the vendor's. url: that was asked; it is told without its password."""
+    url = mask_url(url)
     match error:
         case vendor.BinanceAPIException():
             return _of_answer(error, series, url)
@@ -134,20 +137,62 @@ def translate(error: Exception, series: Series, url: str) -> ClmError:
                 "or refuses"
             )
         case requests.exceptions.SSLError():
-            return ExchangeRejected(
-                f"{url} cannot be trusted: its certificate does not check out against "
-                f"{_bundle() or 'the usual authorities'}: {_short(error)}"
-            )
+            return _of_encryption(error, url)
         case requests.exceptions.Timeout():
             return ExchangeUnavailable(f"{url} did not answer in time")
         case requests.exceptions.ContentDecodingError():
             return ExchangeUnavailable(f"{url} answered with something that cannot be unpacked or has no end")
         case requests.exceptions.InvalidURL() | requests.exceptions.InvalidSchema():
             return ExchangeRejected(f"{url} is not an address of an exchange")
+        case requests.exceptions.TooManyRedirects():
+            return ExchangeUnavailable(f"{url} leads from one address to the next without end")
         case requests.exceptions.RequestException():
-            return ExchangeUnavailable(f"{url} cannot be reached: {type(error).__name__}")
+            return ExchangeUnavailable(f"{_asked(error, url)} cannot be reached: {_cause(error)}")
         case _:
             return ExchangeUnavailable(f"{url} answered with an error that python-binance cannot read")
+
+
+def _of_encryption(error: requests.exceptions.SSLError, url: str) -> ClmError:
+    """What went wrong before a word was said: theirs, this machine's, or that nobody speaks TLS there."""
+    said = str(error)
+    if "WRONG_VERSION_NUMBER" in said or "HTTP_REQUEST" in said:
+        plain = url.replace("https://", "http://", 1)
+        return ExchangeRejected(f"{url} does not speak TLS: is it {plain}?")
+    if "NO_CERTIFICATE_OR_CRL_FOUND" in said or "PEM lib" in said:
+        return ExchangeRejected(
+            f"{url} cannot be asked: there is no certificate in {_bundle()}, which REQUESTS_CA_BUNDLE or "
+            "CURL_CA_BUNDLE names"
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in said or "doesn't match" in said:
+        return ExchangeRejected(
+            f"{url} cannot be trusted: its certificate does not check out against "
+            f"{_bundle() or 'the usual authorities'}: {_short(error)}"
+        )
+    return ExchangeUnavailable(f"{url} cannot be spoken to by TLS: {_cause(error)}")
+
+
+def _asked(error: requests.exceptions.RequestException, url: str) -> str:
+    """Who did not answer: where the exchange sent us elsewhere, that place too."""
+    place = getattr(error.request, "url", None) or url
+    asked = urlsplit(place)
+    if asked.netloc.rpartition("@")[2] == urlsplit(url).netloc.rpartition("@")[2]:
+        return url
+    return f"{mask_url(f'{asked.scheme}://{asked.netloc}')}, where {url} sends whoever asks,"
+
+
+def _cause(error: Exception) -> str:
+    """The innermost of what `requests` wraps, in the system's words."""
+    inner: BaseException | None = error
+    words = ""
+    seen = 0
+    while inner is not None and seen < 10:
+        if isinstance(inner, OSError) and inner.strerror:
+            words = inner.strerror
+        reason = getattr(inner, "reason", None)
+        first = inner.args[0] if inner.args and isinstance(inner.args[0], BaseException) else None
+        inner = reason if isinstance(reason, BaseException) else first or inner.__cause__ or inner.__context__
+        seen += 1
+    return _printed(words) if words else type(error).__name__
 
 
 def _of_this_machine(error: OSError, url: str) -> ClmError:
@@ -177,13 +222,19 @@ def _short(error: Exception) -> str:
 
 def _of_answer(error: vendor.BinanceAPIException, series: Series, url: str) -> ClmError:
     status, code = int(error.status_code), error.code
+    said = _words_of(error)
     after = retry_after(error.response.headers)
+    if after is None and status in (418, 429):
+        after = _until(said)
     if status == 418:
         wait = f" for {after:.0f} s" if after is not None else ""
-        return ExchangeBanned(f"{url} has banned this address{wait}; asking on would lengthen it", after)
+        return ExchangeBanned(
+            f"{url} has banned this address{wait}{said}; asking on would lengthen it", after
+        )
     if status == 429 or (status == 403 and after is not None):
-        return RateLimited(f"{url} asks us to slow down", after)
-    said = _words_of(error)
+        return RateLimited(f"{url} asks us to slow down{said}", after)
+    if status >= 500 and after:
+        return RateLimited(f"{url} answered with HTTP {status}{said} and asks us to come again", after)
     if status >= 500:
         return ExchangeUnavailable(f"{url} answered with HTTP {status}{said}")
     if code == -1121:
@@ -197,6 +248,12 @@ def _of_answer(error: vendor.BinanceAPIException, series: Series, url: str) -> C
             f"{url} answered with HTTP {status}{said or ' and something that is not JSON'}"
         )
     return ExchangeRejected(f"{url} refused the request: {error.message} (code {code})", code)
+
+
+def _until(said: str) -> float | None:
+    """Seconds until the moment that Binance names in words, in milliseconds: "IP banned until 1733…"."""
+    found = re.search(r"until (\d{13})(?!\d)", said)
+    return max(0.0, int(found.group(1)) / 1000 - time.time()) if found else None
 
 
 def _words_of(error: vendor.BinanceAPIException) -> str:

@@ -15,6 +15,8 @@ from clm.registry.sql import SQLModelRegistry
 #: A candidate nothing was decided about after so long is one whose worker died.
 _ABANDONED_AFTER = timedelta(days=1)
 _ALL = 10_000
+#: How a sentence ends about what only this process cannot read.
+UNCHANGED = "nothing was changed"
 
 
 def mend(registry: SQLModelRegistry, sight: Sight, now: datetime, alarm: Alarm) -> list[str]:
@@ -49,7 +51,7 @@ def _mend_one(
         found = reign_of(registry, model_type, sight, now, alarm)
     except UnreadableHere as error:
         before, found = None, None
-        done.append(f"{error}; nothing was changed")
+        done.append(f"{error}; {UNCHANGED}")
     if before is not None and (found is None or found[0].champion.version != before.version):
         heir = found[0].champion.version if found else "no version"
         done.append(f"{model_type} of {registry.series}: {heir} answers instead of {before.version}")

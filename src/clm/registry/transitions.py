@@ -87,7 +87,8 @@ def _told(
     if back:
         said = f"{before} was rolled back to {version}{after}. Why: {decision.reason}"
         return Alert("rollback", series, model_type, before or version, said)
-    said = f"{version} answers from now on, in place of {before or 'none'}{after}. Why: {decision.reason}"
+    whose = f"in place of {before}" if before else "the first to"
+    said = f"{version} answers from now on, {whose}{after}. Why: {decision.reason}"
     return Alert("promoted", series, model_type, version, said)
 
 

@@ -32,9 +32,10 @@ from clm.core.protocols import DataClient, FeatureEngineer, ModelRegistry, Train
 from clm.core.reign import Reign, Unfit, load_fit, look
 from clm.core.sheet import Sheet, former_of
 from clm.core.sight import Sight
+from clm.core.skill import LEAST, Skill
 from clm.core.variance import VARIANCE_MEMORY, variance_after
 from clm.logs import logger
-from clm.serving.loaded import Loaded
+from clm.serving.loaded import MEMORY, Loaded
 from clm.serving.shelf import Shelf
 from clm.serving.snapshot import CHAMPION_UNFIT, UNREADABLE_HERE, Served, Snapshot, oddest
 
@@ -83,7 +84,7 @@ class Desk:
         self._guard_hours, self._on_unfit, self._others = guard_hours, on_unfit, others
         self._shelf = shelf
         self._loaded: dict[tuple[str, str], Loaded] = {}
-        self._mixed = IntervalTracker()
+        self._mixed, self._mixed_skill = IntervalTracker(), Skill(0)
         self._lock = threading.Lock()
         self._candle: _Candle | None = None
         #: Former features that versions here read; computed with the row of every candle.
@@ -125,11 +126,10 @@ class Desk:
                 for name, (reign, loaded, model) in reigns.items()
             }
             champions = [loaded.artifact for _, loaded, _ in reigns.values()]
-            reigning = {artifact.version for artifact in champions}
+            states = {artifact.version: served[artifact.model_type].state for artifact in champions}
             besides = {
                 (kept.artifact.model_type, kept.artifact.version): self._serve(
-                    kept, model, candle, now,
-                    "healthy" if kept.artifact.version in reigning else "experiment",
+                    kept, model, candle, now, states.get(kept.artifact.version, "experiment")
                 )
                 for kept, model in others
             }  # fmt: skip
@@ -276,22 +276,28 @@ class Desk:
             sha256=fingerprint(*(member.artifact_sha256 or "" for member in members)),
             trained_at=min(member.trained_at for member in members),
             champion_since=max((m.promoted_at for m in members if m.promoted_at), default=None),
-            state="healthy", forecast=None, problem=candle.problem, score=odd.score, limit=odd.limit,
+            state=_state_of_mixture(self._mixed_skill, answers), forecast=None, problem=candle.problem,
+            score=odd.score, limit=odd.limit,
         )  # fmt: skip
         if candle.row is None:
             return silent
         if mixture is None or mixture.open_time != candle.open_time:
             return None
-        return self._mixed_answer(silent, mixture, candle)
+        self._learn_of_mixture(candle)
+        return self._mixed_answer(silent, mixture, candle, _state_of_mixture(self._mixed_skill, answers))
 
-    def _mixed_answer(self, silent: Served, mixture: Mixture, candle: _Candle) -> Served:
-        step = self.series.step
+    def _learn_of_mixture(self, candle: _Candle) -> None:
+        """What was scored of it since the last look."""
+        step, book, name = self.series.step, self._registry.book, (ENSEMBLE, str(Weighting.ONLINE))
         since = self._mixed.last - step if self._mixed.last is not None else None
-        scored = self._registry.book.forecasts(ENSEMBLE, str(Weighting.ONLINE), since=since)
-        self._mixed = self._mixed.through(scored, step)
-        forecast = mixture.forecast()
+        before, self._mixed = self._mixed, self._mixed.through(book.forecasts(*name, since=since), step)
+        if self._mixed is not before:
+            self._mixed_skill = Skill.of(book.forecasts(*name, since=candle.open_time - MEMORY))
+
+    def _mixed_answer(self, silent: Served, mixture: Mixture, candle: _Candle, state: str) -> Served:
+        step, forecast = self.series.step, mixture.forecast()
         return replace(
-            silent, forecast=forecast, weights=mixture.weights(), coverage=self._mixed.coverage,
+            silent, state=state, forecast=forecast, weights=mixture.weights(), coverage=self._mixed.coverage,
             coverage_candles=self._mixed.candles,
             interval=self._mixed.around(forecast, candle.variance**0.5, candle.open_time + step),
         )  # fmt: skip
@@ -324,6 +330,17 @@ def _state(loaded: Loaded, reign: Reign, now: datetime | None) -> str:
         return "unproven"
     watched = reign.guarded is not None and (now is None or now < reign.guard_until)
     return "guarded" if watched else "healthy"
+
+
+def _state_of_mixture(own: Skill, members: Sequence[Served]) -> str:
+    """By its own record; before it has one, it is no better than what it is mixed from."""
+    states = {member.state for member in members}
+    if own.worse_than_zero or states == {"worse_than_zero"}:
+        return "worse_than_zero"
+    doubted = bool(states & {"worse_than_zero", "unproven"})
+    if _lost(own.r2) or (doubted and (own.r2 is None or own.candles < LEAST)):
+        return "unproven"
+    return "healthy"
 
 
 def looked(desk: Desk, now: datetime, *, fresh_candles: bool = True) -> bool:

@@ -13,7 +13,7 @@ from clm.core.protocols import ModelRegistry
 from clm.core.skill import Skill
 
 #: What lies further back says little about a version today, and may be a lot.
-_MEMORY = timedelta(days=90)
+MEMORY = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Loaded:
 
     @classmethod
     def of(cls, registry: ModelRegistry, artifact: ModelArtifact) -> Loaded:
-        """With what the book holds about it, of the last `_MEMORY`."""
+        """With what the book holds about it, of the last `MEMORY`."""
         profile = Profile.from_json(artifact.profile) if artifact.profile else None
         # The rest is told by the registry; kept here, it would be most of what a series weighs.
         light = replace(
@@ -59,8 +59,8 @@ class Loaded:
         newest = book.newest_forecast(*name)
         if newest is None:
             return self
-        since = newest - _MEMORY if self.tracker.last is None else self.tracker.last - step
+        since = newest - MEMORY if self.tracker.last is None else self.tracker.last - step
         tracker = self.tracker.through(book.forecasts(*name, since=since), step)
         if tracker is self.tracker:
             return self
-        return replace(self, tracker=tracker, skill=Skill.of(book.forecasts(*name, since=newest - _MEMORY)))
+        return replace(self, tracker=tracker, skill=Skill.of(book.forecasts(*name, since=newest - MEMORY)))
