@@ -73,6 +73,10 @@ def test_features_that_a_setting_leaves_out_are_named_and_the_champion_stays(
         assert lacking.mend() == [f"{answer['problem']}; nothing was changed"]
         assert lacking.registry.get_active(MODEL) == champion
         assert lacking.registry.get_decisions(MODEL) == decided
+        # Nothing is wrong with it, but not all is well here either.
+        (finding,) = lacking.verify()
+        assert (finding.severity, finding.version) == ("note", champion.version)
+        assert finding.problem == f"unreadable_here: {answer['problem']}"
 
 
 def test_a_cycle_that_cannot_read_the_champion_replaces_it_and_it_can_be_brought_back(

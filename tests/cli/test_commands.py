@@ -18,7 +18,7 @@ import pytest
 from benchmarks.asking import free_port
 from clm.core import plugins
 from clm.exchange.server import ExchangeServer
-from tests.support.candles import REAL, needs_real_candles
+from tests.support.candles import REAL, needs_real_candles, random_walk
 from tests.support.databases import sqlite_in
 from tests.support.exchange import put_off, serving, simulated
 from tests.support.shell import FEW, Shell, line_of, shell_in, until_it_answers
@@ -409,6 +409,26 @@ def _until_over(base: str) -> dict[str, Any]:
         return status if status["status"] not in ("queued", "running") else None
 
     return eventually(over, "the end of the run", pause=0.1)
+
+
+def test_a_file_that_cannot_be_read_keeps_its_own_series_out_and_no_other(shell: Shell) -> None:
+    folder = shell.folder / "files"
+    folder.mkdir()
+    for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"):
+        random_walk(50).to_parquet(folder / f"{symbol}-1h.parquet")
+    (folder / "BTCUSDT-1h-2024-01-03.zip").write_bytes(b"")
+    (folder / "ETHUSDT-1h-2024-01-03.csv").write_text("a,b\n")
+
+    done = shell("import", "files")
+    as_json = shell("import", "files", "--json")
+
+    assert done.returncode == as_json.returncode == 2
+    assert "SOLUSDT 1h: 50 candles from 1 files" in done.stdout
+    for symbol, file in (("BTCUSDT", "BTCUSDT-1h-2024-01-03.zip"), ("ETHUSDT", "ETHUSDT-1h-2024-01-03.csv")):
+        assert f"nothing of {symbol} 1h was imported" in done.stderr
+        assert file in done.stderr
+        assert symbol not in done.stdout
+    assert [part["series"]["symbol"] for part in json.loads(as_json.stdout)] == ["SOLUSDT"]
 
 
 def test_nothing_that_is_written_is_for_others(shell: Shell) -> None:

@@ -346,3 +346,15 @@ class TestWaiting:
         with pytest.raises(NotFound):
             client.wait("r1")
         assert transport.sent == 1
+
+
+def test_a_proxy_of_the_environment_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://me:s3cret@127.0.0.1:9")
+    for name in ("http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    with Client("http://192.0.2.1:8000", retries=0) as client, pytest.raises(Unreachable) as refused:
+        client.status()
+
+    assert "asked through the proxy 127.0.0.1:9 of this environment" in str(refused.value)
+    assert "s3cret" not in str(refused.value)

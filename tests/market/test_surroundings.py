@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +19,7 @@ from clm.market.binance import BinanceDataClient
 from clm.market.pace import Pace
 from clm.settings import Settings
 from tests.support.answering import answering
+from tests.support.exchange import serving, simulated
 
 PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 ADDRESSES = ["http://exchange.invalid", "https://exchange.invalid"]
@@ -142,3 +148,93 @@ def test_a_page_of_a_firewall_that_says_when_to_come_again_is_a_limit(tmp_path: 
         assert isinstance(refusal(url, tmp_path, pace), RateLimited)
 
     assert len(asked) == 1
+
+
+def _http_date(seconds: float) -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "body", "least", "most"),
+    [
+        (429, _http_date, "{}", 280, 300),
+        (418, _http_date, "{}", 280, 300),
+        (503, _http_date, "busy", 280, 300),
+        (503, "120", "busy", 119, 120),
+        (429, "60.5", "{}", 60, 60.5),
+        # What is no time closes until the minute is over, that weight is counted by; a ban for two at least.
+        (429, "soon", "{}", 0.01, 60),
+        (429, "-5", "{}", 0.01, 60),
+        (429, "1e400", "{}", 0.01, 60),
+        (429, None, "{}", 0.01, 60),
+        (418, "soon", "{}", 119, 120),
+        (418, None, '{"code": -1003, "msg": "Way too much; IP banned until {until}."}', 880, 900),
+        (429, None, '{"code": -1003, "msg": "IP banned until {until}"}', 880, 900),
+    ],
+)
+def test_a_time_to_wait_is_understood_however_it_is_told_and_holds_for_everybody_here(
+    status: int, after: Any, body: str, least: float, most: float, tmp_path: Path
+) -> None:
+    said = body.replace("{until}", str(int((time.time() + 900) * 1000)))
+    told = after(300) if callable(after) else after
+    account = Account(tmp_path / "weight.json")
+    with answering(status, said, {} if told is None else {"Retry-After": told}) as (url, asked):
+        error = refusal(url, tmp_path, Pace(attempts=1, longest_wait=0, account=account))
+        closed, why = account.closure(urlsplit(url).netloc, time.time())
+        again = refusal(
+            url, tmp_path, Pace(attempts=1, longest_wait=0, account=Account(tmp_path / "weight.json"))
+        )
+
+    assert least - 1 <= closed <= most
+    assert len(asked) == 1
+    assert "nobody here asks before" in str(again)
+    assert ("banned" in str(error)) == ("banned" in why) == (status == 418 or "banned" in said)
+
+
+def test_the_password_of_an_exchanges_address_is_told_nowhere(tmp_path: Path) -> None:
+    weight = tmp_path / "weight.json"
+    with answering(429, '{"code": -1003, "msg": "later"}', {"Retry-After": "30"}) as (url, _):
+        secret = url.replace("http://", "http://me:s3cret@")
+        errors = [
+            refusal(secret, tmp_path, Pace(attempts=1, longest_wait=0, account=Account(weight)))
+            for _ in range(2)
+        ]
+    gone = refusal(secret, tmp_path, Pace(attempts=1, account=Account(tmp_path / "other.json")))
+
+    for told in (*map(str, (*errors, gone)), weight.read_text()):
+        assert "s3cret" not in told
+    assert "http://me:***@127.0.0.1" in str(gone)
+
+
+def test_an_exchange_that_speaks_no_tls_is_not_said_to_have_a_bad_certificate(tmp_path: Path) -> None:
+    with serving(simulated()) as exchange:
+        url = exchange.url
+        error = refusal(url.replace("http://", "https://"), tmp_path)
+
+    assert f"does not speak TLS: is it {url}?" in str(error)
+    assert "certificate" not in str(error)
+
+
+def test_a_bundle_without_a_certificate_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("no certificate\n")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+
+    with serving(simulated()) as exchange:
+        error = refusal(exchange.url.replace("http://", "https://"), tmp_path)
+
+    assert f"there is no certificate in {bundle}" in str(error)
+
+
+def test_where_the_exchange_sends_us_elsewhere_that_place_is_named(tmp_path: Path) -> None:
+    with answering(302, "", {"Location": "http://127.0.0.1:9/portal"}) as (url, _):
+        error = refusal(url, tmp_path)
+
+    assert (
+        f"http://127.0.0.1:9, where {url} sends whoever asks, cannot be reached: Connection refused"
+        in str(error)
+    )
+
+
+def test_what_the_system_says_of_a_port_is_said(tmp_path: Path) -> None:
+    assert "cannot be reached: Connection refused" in str(refusal("http://127.0.0.1:9", tmp_path))

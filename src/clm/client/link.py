@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -139,7 +140,7 @@ class Link:
         except httpx.TimeoutException as exc:
             raise TimedOut(f"{self.url} gave no sign of life") from exc
         except httpx.RequestError as exc:
-            raise Unreachable(f"{self.url} cannot be reached: {str(exc) or type(exc).__name__}") from exc
+            raise Unreachable(f"{self.url} cannot be reached: {_words_of(exc, self.url)}") from exc
         except ValueError as exc:
             raise UnexpectedAnswer(f"{self.url} sent an event that is no JSON: {exc}") from exc
 
@@ -151,10 +152,25 @@ class Link:
         except (httpx.DecodingError, httpx.TooManyRedirects) as exc:
             raise UnexpectedAnswer(f"{self.url} gave an answer that cannot be read: {exc}") from exc
         except httpx.RequestError as exc:
-            raise Unreachable(f"{self.url} cannot be reached: {str(exc) or type(exc).__name__}") from exc
+            raise Unreachable(f"{self.url} cannot be reached: {_words_of(exc, self.url)}") from exc
         if answer.is_success or answer.status_code in fine:
             return _json_of(answer, self.url)
         raise _error_of(answer, self.url)
+
+
+def _words_of(error: httpx.RequestError, url: str) -> str:
+    """What went wrong; where this environment names a proxy for the address, that is who was asked."""
+    said = str(error) or type(error).__name__
+    host = httpx.URL(url).host
+    if proxy_bypass(host):
+        return said
+    found = getproxies()
+    proxy = found.get(httpx.URL(url).scheme) or found.get("all")
+    if proxy is None:
+        return said
+    shown = proxy.rpartition("@")[2].rpartition("://")[2]
+    names = "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY"
+    return f"{said}; it was asked through the proxy {shown} of this environment ({names})"
 
 
 def _below(path: Sequence[object]) -> str:
