@@ -197,6 +197,7 @@ def test_a_restored_registry_goes_on_as_if_nothing_had_been(tmp_path: Path) -> N
     assert left["clm_decisions"] == right["clm_decisions"]
 
 
+@pytest.mark.rehearse
 class TestCrafted:
     """A backup that somebody has prepared, its hashes right: refused before anything is written."""
 
