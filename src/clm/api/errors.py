@@ -106,7 +106,8 @@ def problem_of_request(error: RequestValidationError) -> JSONResponse:
 def _plain(value: object) -> Any:
     """As JSON; what is long is cut: an answer is not to be many times as long as what was asked."""
     if isinstance(value, bytes):
-        value = value[: _LONGEST_VALUE + 1].decode(errors="replace")
+        # A body that is no JSON: what in it may be a secret has no name.
+        return f"{len(value):,} bytes"
     try:
         plain = jsonable(value)
         said = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
