@@ -10,6 +10,7 @@ is a fork.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -42,6 +43,9 @@ def main(folder: Path) -> None:
     cases = json.loads((folder / "cases.json").read_text())
     for family in sorted({case["family"] for case in cases}):
         plugins.model_family(family)
+    # What a fork never collects it need not copy either.
+    gc.collect()
+    gc.freeze()
     with SQLModelRegistry(f"sqlite:///{folder}/clm.db", folder, series=BTC) as registry:
         for case in cases:
             outcome = _apart(folder, registry, case)
