@@ -19,9 +19,10 @@ MEDIA_TYPE = "application/problem+json"
 #: Wrong fields that are named in one answer; whoever sends thousands knows by then.
 _MOST_SHOWN = 20
 
-#: First match wins; the order goes from the special to the general.
 #: Letters of what was given that a refusal repeats.
 _LONGEST_VALUE = 2000
+
+#: First match wins; the order goes from the special to the general.
 STATUS: tuple[tuple[type[errors.ClmError], HTTPStatus], ...] = (
     (errors.BadInput, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.InsufficientData, HTTPStatus.UNPROCESSABLE_ENTITY),

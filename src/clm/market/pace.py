@@ -128,30 +128,25 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds, of a number or an HTTP date (RFC 9110); None for what is no time to wait, or none at all.
-
-    now: seconds since 1970 by this machine, which a date is counted from; default: its clock.
-    """
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, of a number or an HTTP date (RFC 9110); None for what is no time to wait, or none at all."""
     said = headers.get("Retry-After", "").strip()
     try:
         seconds = float(said)
     except ValueError:
-        try:
-            moment = parsedate_to_datetime(said)
-        except (TypeError, ValueError, OverflowError):
+        moment = _date(said)
+        if moment is None:
             return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
         # By the exchange's own clock where it tells: the two may differ.
-        base = _date(headers.get("Date", "")) or (time.time() if now is None else now)
-        return max(0.0, moment.timestamp() - base)
+        now = _date(headers.get("Date", ""))
+        return max(0.0, moment - (time.time() if now is None else now))
     return seconds if isfinite(seconds) and seconds >= 0 else None
 
 
 def _date(said: str) -> float | None:
-    """Seconds since 1970 of an HTTP date; None where it is none."""
+    """Seconds since 1970 of an HTTP date, which is in UTC; None where it is none."""
     try:
-        return parsedate_to_datetime(said).timestamp()
+        moment = parsedate_to_datetime(said)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError):
         return None

@@ -24,7 +24,7 @@ POOL = 10.0
 def limit(engine: sa.Engine, seconds: float) -> None:
     """Every wait of the engine's connections ends after so long without a word, the connection with it.
 
-    A transaction may say otherwise: `clm_writing`, `clm_patience` among its execution options.
+    A transaction may have more: `clm_patience` among its execution options.
     """
 
     @sa.event.listens_for(engine, "connect")
@@ -39,9 +39,8 @@ def limit(engine: sa.Engine, seconds: float) -> None:
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        given = connection.get_execution_options()
-        usual = CHANGE if given.get("clm_writing") else seconds
-        connection.info["clm_patience"] = max(seconds, given.get("clm_patience", usual))
+        given = connection.get_execution_options().get("clm_patience", seconds)
+        connection.info["clm_patience"] = max(seconds, given)
 
 
 def _wait(
