@@ -16,13 +16,18 @@ import pytest
 from benchmarks.asking import free_port
 from tests.support.waiting import LIMIT, eventually
 
-#: As docs/access.md has it.
-_CONFIGURATION = """
+#: All in one folder.
+_BEGIN = """
 daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
 events {{ worker_connections 64; }}
 http {{
   access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+"""
+#: As docs/access.md has it.
+_CONFIGURATION = (
+    _BEGIN
+    + """
   map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
   server {{
     listen 127.0.0.1:{port};
@@ -39,18 +44,17 @@ http {{
   }}
 }}
 """
+)
 
 
 #: What its package's users begin with.
-_PLAIN = """
-daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
-events {{ worker_connections 64; }}
-http {{
-  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+_PLAIN = (
+    _BEGIN
+    + """
   server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {behind}; {more} }} }}
 }}
 """
+)
 
 
 @contextmanager
